@@ -1,0 +1,217 @@
+//! Addresses of endpoints as discovery documents write them: with or without scheme, port, base
+//! path, trailing slash, IPv6. Parsed once; joining a path to one costs no parsing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not an address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not an address: {reason}")]
+pub struct BadAddress {
+    text: String,
+    reason: &'static str,
+}
+
+/// Where an endpoint is: scheme, host with port, and base path.
+///
+/// An address without `http://` or `https://` (a database, say) is kept as it is and can be read,
+/// but not called over HTTP.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Address {
+    text: Arc<str>,
+    http: Option<Http>,
+}
+
+#[derive(Clone)]
+struct Http {
+    scheme: Scheme,
+    authority: Authority,
+    /// Base path without its trailing slash; empty when there is none.
+    base: Arc<str>,
+}
+
+impl Address {
+    /// Reads an address. User information (`user:pw@host`), a query, a fragment, white space and
+    /// anything longer than 2048 bytes are refused.
+    ///
+    /// # Errors
+    /// [`BadAddress`] with the reason.
+    pub fn parse(text: &str) -> Result<Address, BadAddress> {
+        let bad = |reason| BadAddress { text: text.chars().take(80).collect(), reason };
+        if text.is_empty() {
+            return Err(bad("it is empty"));
+        }
+        if text.len() > 2048 {
+            return Err(bad("it is longer than 2048 bytes"));
+        }
+        if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(bad("it contains white space or control characters"));
+        }
+        // Checked on the text: an error must not repeat a password that stands in front of '@'.
+        if text.contains('@') {
+            return Err(BadAddress {
+                text: "…@…".to_owned(),
+                reason: "credentials do not belong in an address",
+            });
+        }
+        if text.contains(['?', '#']) {
+            return Err(bad("a query or fragment does not belong in an address"));
+        }
+        let Some((scheme, _)) = text.split_once("://") else {
+            return Ok(Address { text: text.into(), http: None });
+        };
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "http" => Scheme::HTTP,
+            "https" => Scheme::HTTPS,
+            _ => return Ok(Address { text: text.into(), http: None }),
+        };
+        let uri: Uri = text.parse().map_err(|_| bad("it is not a URL"))?;
+        let authority = uri.authority().cloned().ok_or_else(|| bad("it has no host"))?;
+        if authority.host().is_empty() || authority.host() == "[]" {
+            return Err(bad("it has no host"));
+        }
+        // Read here, not by `Authority::port`, which takes an unreadable port for none.
+        let port = authority.as_str().get(authority.host().len()..).unwrap_or("");
+        if !port.is_empty() && !port[1..].parse::<u16>().is_ok_and(|port| port > 0) {
+            return Err(bad("its port is not between 1 and 65535"));
+        }
+        let base = uri.path().trim_end_matches('/').into();
+        Ok(Address { text: text.into(), http: Some(Http { scheme, authority, base }) })
+    }
+
+    /// Whether this can be called over HTTP.
+    #[must_use]
+    pub fn is_http(&self) -> bool {
+        self.http.is_some()
+    }
+
+    /// The text as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Host with port, as for a `Host` header; `None` when this is not an HTTP address.
+    #[must_use]
+    pub fn authority(&self) -> Option<&Authority> {
+        self.http.as_ref().map(|http| &http.authority)
+    }
+
+    /// The absolute URI of `path` below this address. The base path is kept: `/auth` and
+    /// `/health` give `/auth/health`. `None` when this is not an HTTP address.
+    #[must_use]
+    pub fn join(&self, path: &PathAndQuery) -> Option<Uri> {
+        let http = self.http.as_ref()?;
+        let path = if http.base.is_empty() {
+            path.clone()
+        } else {
+            format!("{}{}", http.base, path.as_str()).parse().ok()?
+        };
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(http.scheme.clone());
+        parts.authority = Some(http.authority.clone());
+        parts.path_and_query = Some(path);
+        Uri::from_parts(parts).ok()
+    }
+
+    /// The whole address as a URI, its path as written: for a discovery URL.
+    #[must_use]
+    pub fn uri(&self) -> Option<Uri> {
+        self.http.as_ref().and_then(|_| self.text.parse().ok())
+    }
+}
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Address) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Address {}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = BadAddress;
+    fn try_from(text: String) -> Result<Address, BadAddress> {
+        Address::parse(&text)
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> String {
+        address.as_str().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn joined(address: &str, path: &'static str) -> Option<String> {
+        Address::parse(address)
+            .unwrap()
+            .join(&PathAndQuery::from_static(path))
+            .map(|u| u.to_string())
+    }
+
+    #[test]
+    fn case_000_42_every_written_form_has_a_meaning() {
+        assert_eq!(joined("http://a:80", "/x?q=1").as_deref(), Some("http://a:80/x?q=1"));
+        assert_eq!(joined("http://a/auth", "/health").as_deref(), Some("http://a/auth/health"));
+        assert_eq!(joined("https://a/auth/", "/health").as_deref(), Some("https://a/auth/health"));
+        assert_eq!(joined("http://a//", "/h").as_deref(), Some("http://a/h"));
+        assert_eq!(joined("http://[::1]:8080", "/h").as_deref(), Some("http://[::1]:8080/h"));
+        assert_eq!(joined("HTTP://a", "/h").as_deref(), Some("http://a/h"));
+        assert_eq!(joined("postgresql.alpha.origin.internal", "/h"), None);
+        assert_eq!(joined("postgresql.origin-system.svc.cluster.local:5432", "/h"), None);
+        assert_eq!(joined("postgres://a:5432", "/h"), None);
+        for bad in [
+            "",
+            "http://",
+            "http:///x",
+            "http://a:0",
+            "http://a:",
+            "http://a:99999",
+            "http://[::1",
+            "http://a b",
+            "http://a/\n",
+            "http://a?x=1",
+            "http://a#f",
+        ] {
+            assert!(Address::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_refused_and_not_repeated() {
+        let error = Address::parse("http://user:hunter2@a").unwrap_err();
+        assert!(!error.to_string().contains("hunter2"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived(text in "\\PC{0,80}") {
+            if let Ok(address) = Address::parse(&text) {
+                prop_assert_eq!(address.as_str(), text);
+                let _ = address.join(&PathAndQuery::from_static("/x"));
+            }
+        }
+    }
+}

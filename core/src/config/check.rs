@@ -1,0 +1,412 @@
+//! Checking: a configuration that is zero where it must not be, out of range or contradictory is
+//! refused with the field's name and the reason. What passes is compiled into [`Rules`], the
+//! integer-only form that the machines read.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Config, Jitter, Policy};
+use crate::address::Address;
+
+/// A refused configuration: which field, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("configuration refused: {field}: {reason}")]
+pub struct ConfigError {
+    /// The field as written in `origin.toml`, for example `policy.retry.max_attempts`.
+    pub field: String,
+    /// What is wrong, with the numbers.
+    pub reason: String,
+}
+
+impl ConfigError {
+    /// A refusal of `field`.
+    pub fn new(field: impl Into<String>, reason: impl Into<String>) -> ConfigError {
+        ConfigError { field: field.into(), reason: reason.into() }
+    }
+}
+
+/// A set of HTTP status codes below 640, as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusSet([u64; 10]);
+
+impl StatusSet {
+    /// The set of `codes`; codes of 640 and above are left out.
+    #[must_use]
+    pub fn of(codes: &[u16]) -> StatusSet {
+        let mut set = StatusSet::default();
+        for code in codes {
+            if let Some(word) = set.0.get_mut(usize::from(code / 64)) {
+                *word |= 1 << (code % 64);
+            }
+        }
+        set
+    }
+
+    /// Whether `code` is in the set.
+    #[must_use]
+    pub fn has(&self, code: u16) -> bool {
+        self.0.get(usize::from(code / 64)).is_some_and(|word| word >> (code % 64) & 1 == 1)
+    }
+}
+
+/// A checked [`Policy`] in the form the machines use: integers only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // one to one the fields of the policy, documented there
+pub struct Rules {
+    pub total: Duration,
+    pub attempt: Duration,
+    pub connect: Duration,
+    pub floor: Duration,
+    pub max_attempts: u8,
+    pub per_cluster: u8,
+    pub backoff: Duration,
+    pub backoff_max: Duration,
+    pub jitter: Jitter,
+    pub statuses: StatusSet,
+    pub retry_after_slack: Duration,
+    pub budget: bool,
+    pub budget_ppm: u64,
+    pub budget_min_per_second: u32,
+    pub breaker: bool,
+    pub failures: u32,
+    pub open: Duration,
+    pub open_max: Duration,
+    pub open_jitter_permille: u32,
+    pub decay: Duration,
+    pub half_open_permits: u32,
+    pub half_open_successes: u32,
+    pub half_open_max: Duration,
+    pub stall: bool,
+    pub stall_floor: Duration,
+    pub stall_min_outstanding: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules::compile(&Policy::default())
+    }
+}
+
+/// Longest span that a policy may name; beyond it a typing error is more likely than a wish.
+const ABSURD: Duration = Duration::from_secs(7 * 24 * 3600);
+
+const DEFAULT_ATTEMPT: Duration = Duration::from_secs(10);
+const DEFAULT_CONNECT: Duration = Duration::from_secs(1);
+
+impl Rules {
+    /// Checks `policy` and compiles it. `path` is where it stands, for the error.
+    ///
+    /// # Errors
+    /// The first field that is zero, out of range or contradicts another.
+    pub fn of(policy: &Policy, path: &str) -> Result<Rules, ConfigError> {
+        check(policy, path)?;
+        Ok(Rules::compile(policy))
+    }
+
+    /// Total: whatever the policy says, the result is safe to run.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped first
+    fn compile(policy: &Policy) -> Rules {
+        let Policy { deadline, retry, budget, breaker, stall } = policy;
+        let attempt = deadline.attempt.unwrap_or(DEFAULT_ATTEMPT).min(deadline.total);
+        Rules {
+            total: deadline.total,
+            attempt,
+            connect: deadline.connect.unwrap_or(DEFAULT_CONNECT).min(attempt),
+            floor: deadline.floor,
+            max_attempts: retry.max_attempts.clamp(1, 16) as u8,
+            per_cluster: retry.attempts_per_cluster.clamp(1, 16) as u8,
+            backoff: retry.backoff,
+            backoff_max: retry.backoff_max,
+            jitter: retry.jitter,
+            statuses: StatusSet::of(&retry.statuses),
+            retry_after_slack: retry.retry_after_slack,
+            budget: budget.enabled,
+            budget_ppm: (budget.ratio.clamp(0.0, 1000.0) * 1e6).round() as u64,
+            budget_min_per_second: budget.min_per_second,
+            breaker: breaker.enabled,
+            failures: breaker.failures.max(1),
+            open: breaker.open,
+            open_max: breaker.open_max,
+            open_jitter_permille: (breaker.jitter.clamp(0.0, 1.0) * 1e3).round() as u32,
+            decay: breaker.decay,
+            half_open_permits: breaker.half_open_permits.max(1),
+            half_open_successes: breaker.half_open_successes.max(1),
+            half_open_max: breaker.half_open_max,
+            stall: stall.enabled,
+            stall_floor: stall.floor,
+            stall_min_outstanding: stall.min_outstanding.max(1),
+        }
+    }
+}
+
+fn check(policy: &Policy, path: &str) -> Result<(), ConfigError> {
+    let Policy { deadline, retry, budget, breaker, stall } = policy;
+    let refuse =
+        |field: &str, reason: String| Err(ConfigError::new(format!("{path}.{field}"), reason));
+    let spans = [
+        ("deadline.total", Some(deadline.total)),
+        ("deadline.attempt", deadline.attempt),
+        ("deadline.connect", deadline.connect),
+        ("deadline.floor", Some(deadline.floor)),
+        ("retry.backoff", Some(retry.backoff)),
+        ("retry.backoff_max", Some(retry.backoff_max)),
+        ("breaker.open", Some(breaker.open)),
+        ("breaker.open_max", Some(breaker.open_max)),
+        ("breaker.decay", Some(breaker.decay)),
+        ("breaker.half_open_max", Some(breaker.half_open_max)),
+        ("stall.floor", Some(stall.floor)),
+    ];
+    for (field, span) in spans {
+        span.map_or(Ok(()), |span| sane(&format!("{path}.{field}"), span))?;
+    }
+    let counts = [
+        ("retry.max_attempts", retry.max_attempts, 16),
+        ("retry.attempts_per_cluster", retry.attempts_per_cluster, 16),
+        ("breaker.failures", breaker.failures, 1_000_000),
+        ("breaker.half_open_permits", breaker.half_open_permits, 10_000),
+        ("breaker.half_open_successes", breaker.half_open_successes, 10_000),
+        ("stall.min_outstanding", stall.min_outstanding, 1_000_000),
+    ];
+    for (field, count, most) in counts {
+        if !(1..=most).contains(&count) {
+            return refuse(field, format!("{count} is outside 1–{most}"));
+        }
+    }
+    if !(0.0..=1000.0).contains(&budget.ratio) {
+        return refuse("budget.ratio", format!("{} is outside 0–1000", budget.ratio));
+    }
+    if !(0.0..=1.0).contains(&breaker.jitter) {
+        return refuse("breaker.jitter", format!("{} is outside 0–1", breaker.jitter));
+    }
+    if let Some(code) = retry.statuses.iter().find(|code| !(500..600).contains(*code)) {
+        // 4xx is the caller's mistake: repeating it is never right (000-44).
+        return refuse("retry.statuses", format!("{code} is not a 5xx status"));
+    }
+    let pairs = [
+        ("deadline.attempt", deadline.attempt, "deadline.total", Some(deadline.total)),
+        ("deadline.connect", deadline.connect, "deadline.attempt", deadline.attempt),
+        ("deadline.connect", deadline.connect, "deadline.total", Some(deadline.total)),
+        ("deadline.floor", Some(deadline.floor), "deadline.total", Some(deadline.total)),
+        ("retry.backoff", Some(retry.backoff), "retry.backoff_max", Some(retry.backoff_max)),
+        ("breaker.open", Some(breaker.open), "breaker.open_max", Some(breaker.open_max)),
+    ];
+    for (small, value, large, bound) in pairs {
+        if let (Some(value), Some(bound)) = (value, bound)
+            && value > bound
+        {
+            return refuse(small, format!("{value:?} exceeds {large} of {bound:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn sane(field: &str, span: Duration) -> Result<(), ConfigError> {
+    if span.is_zero() {
+        return Err(ConfigError::new(field, "must be longer than zero"));
+    }
+    if span > ABSURD {
+        return Err(ConfigError::new(field, format!("{span:?} is longer than 7 days")));
+    }
+    Ok(())
+}
+
+impl Config {
+    /// Checks everything. Machines are only ever built from a configuration that passed.
+    ///
+    /// # Errors
+    /// The first refused field, by its path in `origin.toml`.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let policy = Rules::of(&self.policy, "policy")?;
+        if self.local_cluster.as_deref().is_some_and(str::is_empty) {
+            return Err(ConfigError::new("local_cluster", "is empty; leave it out instead"));
+        }
+        if self.discovery.is_none() && self.services.values().all(|s| s.endpoints.is_empty()) {
+            return Err(ConfigError::new(
+                "discovery",
+                "neither a discovery URL nor any service endpoint is configured",
+            ));
+        }
+        if let Some(discovery) = &self.discovery {
+            discovery.check()?;
+        }
+        for (name, service) in &self.services {
+            let path = format!("services.{name}");
+            service_name(name).map_err(|reason| ConfigError::new(&path, reason))?;
+            for (index, endpoint) in service.endpoints.iter().enumerate() {
+                let field = format!("{path}.endpoints[{index}].address");
+                let address = Address::parse(&endpoint.address)
+                    .map_err(|e| ConfigError::new(&field, e.to_string()))?;
+                if !address.is_http() {
+                    return Err(ConfigError::new(&field, "is not an http or https address"));
+                }
+            }
+            if let Some(own) = &service.policy {
+                let own = Rules::of(own, &format!("{path}.policy"))?;
+                if own.attempt < policy.connect {
+                    return Err(ConfigError::new(
+                        format!("{path}.policy.deadline.attempt"),
+                        format!(
+                            "{:?} is shorter than the client's policy.deadline.connect of {:?}:                              an attempt on a new connection could never tell which of the two failed",
+                            own.attempt, policy.connect
+                        ),
+                    ));
+                }
+            }
+        }
+        let limits = &self.limits;
+        if limits.body == 0 {
+            return Err(ConfigError::new("limits.body", "must be at least 1 byte"));
+        }
+        if !(8192..=1 << 24).contains(&limits.head) {
+            return Err(ConfigError::new("limits.head", "must be between 8 KiB and 16 MiB"));
+        }
+        sane("limits.idle_timeout", limits.idle_timeout)
+    }
+}
+
+impl super::DiscoveryConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        let address = Address::parse(&self.url)
+            .map_err(|e| ConfigError::new("discovery.url", e.to_string()))?;
+        if !address.is_http() {
+            return Err(ConfigError::new("discovery.url", "must begin with http:// or https://"));
+        }
+        for (field, span) in [
+            ("discovery.ttl", self.ttl),
+            ("discovery.timeout", self.timeout),
+            ("discovery.backoff", self.backoff),
+            ("discovery.backoff_max", self.backoff_max),
+        ] {
+            sane(field, span)?;
+        }
+        if self.refresh_ahead >= self.ttl {
+            return Err(ConfigError::new(
+                "discovery.refresh_ahead",
+                format!(
+                    "{:?} is not shorter than discovery.ttl of {:?}",
+                    self.refresh_ahead, self.ttl
+                ),
+            ));
+        }
+        if self.backoff > self.backoff_max {
+            return Err(ConfigError::new(
+                "discovery.backoff",
+                format!(
+                    "{:?} exceeds discovery.backoff_max of {:?}",
+                    self.backoff, self.backoff_max
+                ),
+            ));
+        }
+        if !(64..=1 << 30).contains(&self.max_bytes) {
+            return Err(ConfigError::new(
+                "discovery.max_bytes",
+                "must be between 64 bytes and 1 GiB",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether `name` can name a service: 1–128 visible ASCII characters without separators.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn service_name(name: &str) -> Result<(), String> {
+    let fine = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+    if name.is_empty() || name.len() > 128 {
+        return Err("a service name has 1 to 128 characters".to_owned());
+    }
+    if !name.bytes().all(fine) || name.starts_with('.') {
+        return Err("a service name consists of letters, digits, '-', '_' and '.'".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DiscoveryConfig, EndpointConfig, ServiceConfig};
+
+    fn refused(change: impl FnOnce(&mut Config)) -> String {
+        let mut config =
+            Config { discovery: Some(DiscoveryConfig::at("http://d:1/x")), ..Config::default() };
+        config.check().unwrap();
+        change(&mut config);
+        config.check().unwrap_err().field
+    }
+
+    #[test]
+    fn x_09_zero_and_contradiction_name_the_field() {
+        let zero = Duration::ZERO;
+        let s = Duration::from_secs;
+        assert_eq!(refused(|c| c.policy.deadline.total = zero), "policy.deadline.total");
+        assert_eq!(refused(|c| c.policy.deadline.attempt = Some(s(31))), "policy.deadline.attempt");
+        assert_eq!(refused(|c| c.policy.deadline.connect = Some(s(31))), "policy.deadline.connect");
+        assert_eq!(refused(|c| c.policy.deadline.total = s(8 * 86_400)), "policy.deadline.total");
+        assert_eq!(refused(|c| c.policy.retry.max_attempts = 0), "policy.retry.max_attempts");
+        assert_eq!(refused(|c| c.policy.retry.backoff = s(3)), "policy.retry.backoff");
+        assert_eq!(refused(|c| c.policy.retry.statuses = vec![404]), "policy.retry.statuses");
+        assert_eq!(refused(|c| c.policy.budget.ratio = f64::NAN), "policy.budget.ratio");
+        assert_eq!(refused(|c| c.policy.budget.ratio = -0.1), "policy.budget.ratio");
+        assert_eq!(refused(|c| c.policy.breaker.jitter = 1.5), "policy.breaker.jitter");
+        assert_eq!(refused(|c| c.policy.breaker.open = s(61)), "policy.breaker.open");
+        assert_eq!(refused(|c| c.policy.stall.floor = zero), "policy.stall.floor");
+        assert_eq!(refused(|c| c.discovery = None), "discovery");
+        assert_eq!(refused(|c| c.local_cluster = Some(String::new())), "local_cluster");
+        assert_eq!(refused(|c| c.limits.body = 0), "limits.body");
+        let ttl = |c: &mut Config, ttl| c.discovery.as_mut().unwrap().ttl = ttl;
+        assert_eq!(refused(|c| ttl(c, zero)), "discovery.ttl");
+        assert_eq!(refused(|c| ttl(c, s(30))), "discovery.refresh_ahead");
+        assert_eq!(
+            refused(|c| c.discovery = Some(DiscoveryConfig::at("ftp://x"))),
+            "discovery.url"
+        );
+        let with = |address: &str| ServiceConfig {
+            endpoints: vec![EndpointConfig::at(address)],
+            policy: None,
+        };
+        assert_eq!(
+            refused(|c| drop(c.services.insert("billing".into(), with("billing:80")))),
+            "services.billing.endpoints[0].address"
+        );
+        assert_eq!(
+            refused(|c| drop(c.services.insert("a/b".into(), with("http://b")))),
+            "services.a/b"
+        );
+    }
+
+    #[test]
+    fn defaults_compile_to_themselves() {
+        let rules = Rules::of(&Policy::default(), "policy").unwrap();
+        assert_eq!(rules, Rules::default());
+        assert_eq!(rules.attempt, Duration::from_secs(10));
+        assert_eq!(rules.budget_ppm, 200_000);
+        assert!(rules.statuses.has(503) && !rules.statuses.has(501) && !rules.statuses.has(999));
+    }
+
+    #[test]
+    fn budget_ratios_are_exact() {
+        for (ratio, ppm) in [(0.3, 300_000), (0.75, 750_000), (0.99, 990_000), (600.0, 600_000_000)]
+        {
+            let mut policy = Policy::default();
+            policy.budget.ratio = ratio;
+            assert_eq!(Rules::of(&policy, "p").unwrap().budget_ppm, ppm);
+        }
+    }
+
+    #[cfg(feature = "toml")]
+    #[test]
+    fn toml_round_trips_and_names_typing_errors() {
+        let text = "local_cluster = \"beta\"
+[policy.deadline]
+total = \"1m30s\"
+attempt = \"250ms\"
+";
+        let config = Config::from_toml(text).unwrap();
+        assert_eq!(config.policy.deadline.total, Duration::from_secs(90));
+        assert_eq!(config.policy.deadline.attempt, Some(Duration::from_millis(250)));
+        let error = Config::from_toml("[policy.retry]\nmax_attemps = 3\n").unwrap_err();
+        assert!(error.to_string().contains("line"), "{error}");
+    }
+}

@@ -1,0 +1,171 @@
+//! The configuration as a person writes it: in code, or as `origin.toml`. Plain data with serde.
+//! What each policy means is in [`policy`]; checking and compiling is in `check`.
+
+mod check;
+pub mod policy;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use check::{ConfigError, Rules, StatusSet};
+pub use policy::{
+    BreakerConfig, BudgetConfig, DeadlineConfig, Jitter, Policy, RetryConfig, StallConfig,
+};
+
+use crate::discovery::Role;
+
+/// Everything a client can be told. [`Default`] is a working configuration without discovery.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Seed of every random choice. `None`: the adapter draws one at build.
+    pub seed: Option<u64>,
+    /// Name of the cluster this program runs in. It is tried first, by its internal address.
+    /// `None`: calls start at the primary.
+    pub local_cluster: Option<String>,
+    /// Where the consolidated discovery document is. `None`: only configured endpoints exist.
+    pub discovery: Option<DiscoveryConfig>,
+    /// Policies of every service that does not set its own.
+    pub policy: Policy,
+    /// Services known by configuration; these are never looked up in discovery.
+    pub services: BTreeMap<String, ServiceConfig>,
+    /// Bounds on what peers may send and on pooled connections.
+    pub limits: Limits,
+}
+
+/// The consolidated discovery document: one GET that answers with every service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiscoveryConfig {
+    /// Absolute `http` or `https` URL of the document. Required.
+    pub url: String,
+    /// How long a document is fresh. Default 5 minutes. A shorter `Cache-Control: max-age` wins.
+    #[serde(with = "crate::time::text")]
+    pub ttl: Duration,
+    /// How long before expiry a driver with a background refreshes. Default 30 s.
+    #[serde(with = "crate::time::text")]
+    pub refresh_ahead: Duration,
+    /// Deadline of one fetch. Default 5 s.
+    #[serde(with = "crate::time::text")]
+    pub timeout: Duration,
+    /// First wait after a failed fetch; doubles up to `backoff_max`, with full jitter over its
+    /// upper half. Default 200 ms.
+    #[serde(with = "crate::time::text")]
+    pub backoff: Duration,
+    /// Longest wait between failed fetches. Default 30 s.
+    #[serde(with = "crate::time::text")]
+    pub backoff_max: Duration,
+    /// How long past its expiry a document may still be used while no newer one can be had.
+    /// Default 24 h.
+    #[serde(with = "crate::time::text")]
+    pub max_stale: Duration,
+    /// Largest document accepted, in bytes. Default 8 MiB.
+    pub max_bytes: usize,
+    /// `false`: every use asks for a new document (one fetch at a time); a failing source is
+    /// then an error instead of stale data. Default `true`.
+    pub cache: bool,
+}
+
+impl Default for DiscoveryConfig {
+    fn default() -> Self {
+        DiscoveryConfig {
+            url: String::new(),
+            ttl: Duration::from_secs(300),
+            refresh_ahead: Duration::from_secs(30),
+            timeout: Duration::from_secs(5),
+            backoff: Duration::from_millis(200),
+            backoff_max: Duration::from_secs(30),
+            max_stale: Duration::from_secs(24 * 3600),
+            max_bytes: 8 << 20,
+            cache: true,
+        }
+    }
+}
+
+impl DiscoveryConfig {
+    /// The defaults for a document at `url`.
+    #[must_use]
+    pub fn at(url: impl Into<String>) -> Self {
+        DiscoveryConfig { url: url.into(), ..DiscoveryConfig::default() }
+    }
+}
+
+/// One service known by configuration: injected endpoints, own policies, or both.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServiceConfig {
+    /// Its endpoints. Not empty: this service is never looked up in discovery.
+    pub endpoints: Vec<EndpointConfig>,
+    /// Policies of this service, replacing [`Config::policy`] as a whole.
+    pub policy: Option<Policy>,
+}
+
+/// One injected endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointConfig {
+    /// `http://host:port` with an optional base path.
+    pub address: String,
+    /// The cluster it belongs to. Default `static`.
+    #[serde(default = "default_cluster")]
+    pub cluster: String,
+    /// What that cluster is. The local cluster is recognised by name. Default backup.
+    #[serde(default)]
+    pub role: Role,
+}
+
+fn default_cluster() -> String {
+    "static".to_owned()
+}
+
+impl EndpointConfig {
+    /// An endpoint in the cluster `static`.
+    #[must_use]
+    pub fn at(address: impl Into<String>) -> Self {
+        EndpointConfig { address: address.into(), cluster: default_cluster(), role: Role::Backup }
+    }
+}
+
+/// Bounds that protect the program from its peers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Largest response body collected into memory or streamed, in bytes. Default 16 MiB.
+    pub body: u64,
+    /// Largest response head, in bytes. Default 64 KiB.
+    pub head: usize,
+    /// Idle connections kept per endpoint. Default 20.
+    pub idle_connections: usize,
+    /// How long an idle connection is kept. Default 60 s.
+    #[serde(with = "crate::time::text")]
+    pub idle_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            body: 16 << 20,
+            head: 64 << 10,
+            idle_connections: 20,
+            idle_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+#[cfg(feature = "toml")]
+impl Config {
+    /// Reads the text of an `origin.toml`. Unknown keys are refused, so that a typing error is
+    /// not silently a default.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the position and reason. Values are checked at build, not here.
+    pub fn from_toml(text: &str) -> Result<Config, ConfigError> {
+        toml::from_str(text).map_err(|e| {
+            let line =
+                e.span().map_or(0, |s| text[..s.start.min(text.len())].lines().count().max(1));
+            ConfigError::new(format!("origin.toml line {line}"), e.message().to_owned())
+        })
+    }
+}

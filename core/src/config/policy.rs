@@ -1,0 +1,212 @@
+//! The policies of a service as plain values with their defaults. The machines that carry them
+//! out are in [`crate::policy`]; a reader looking for numbers finds all of them here.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// All policies of one service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// How long things may take.
+    pub deadline: DeadlineConfig,
+    /// What is tried again, where and when.
+    pub retry: RetryConfig,
+    /// How many repeats all calls of the service may make together.
+    pub budget: BudgetConfig,
+    /// When an endpoint is left alone.
+    pub breaker: BreakerConfig,
+    /// When an endpoint that answers nothing is avoided before its attempts time out.
+    pub stall: StallConfig,
+}
+
+/// Deadlines of a call and of its attempts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeadlineConfig {
+    /// The whole call: waiting for discovery, all attempts, all waits. Default 30 s.
+    #[serde(with = "crate::time::text")]
+    pub total: Duration,
+    /// One attempt, head and collected body; never more than what remains of `total`.
+    /// `None`: 10 s, or `total` if that is shorter.
+    #[serde(with = "optional")]
+    pub attempt: Option<Duration>,
+    /// Name resolution, TCP and TLS handshake of a new connection, for all services of a
+    /// client: set it in [`crate::Config::policy`]. `None`: 1 s, or `attempt` if shorter.
+    #[serde(with = "optional")]
+    pub connect: Option<Duration>,
+    /// An attempt is not started when less than this remains of `total`. Default 1 ms.
+    #[serde(with = "crate::time::text")]
+    pub floor: Duration,
+}
+
+impl Default for DeadlineConfig {
+    fn default() -> Self {
+        DeadlineConfig {
+            total: Duration::from_secs(30),
+            attempt: None,
+            connect: None,
+            floor: Duration::from_millis(1),
+        }
+    }
+}
+
+/// How waits between repeats are spread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Jitter {
+    /// Uniform between nothing and the exponential step (AWS "full jitter").
+    #[default]
+    Full,
+    /// Exactly the exponential step: a printed schedule such as 1 s, 2 s, 4 s.
+    None,
+}
+
+/// Retries within one call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryConfig {
+    /// Attempts in all, the first included: 1 means no retry. 1–16, default 6.
+    pub max_attempts: u32,
+    /// Attempts in one cluster while others are untried. Default 2.
+    pub attempts_per_cluster: u32,
+    /// The first wait. Default 50 ms. A move to another cluster, and a repeat elsewhere of a
+    /// request that never left, do not wait.
+    #[serde(with = "crate::time::text")]
+    pub backoff: Duration,
+    /// The longest step. Default 2 s.
+    #[serde(with = "crate::time::text")]
+    pub backoff_max: Duration,
+    /// Spread of the waits. Default full.
+    pub jitter: Jitter,
+    /// Answers that are repeated when the request may be. Default 500, 502, 503, 504.
+    pub statuses: Vec<u16>,
+    /// `Retry-After` may stretch a wait by at most this much over the computed backoff
+    /// (the AWS clamp). Default 5 s.
+    #[serde(with = "crate::time::text")]
+    pub retry_after_slack: Duration,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        RetryConfig {
+            max_attempts: 6,
+            attempts_per_cluster: 2,
+            backoff: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(2),
+            jitter: Jitter::Full,
+            statuses: vec![500, 502, 503, 504],
+            retry_after_slack: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The retry budget of a service: over the last ten seconds, repeats may be at most
+/// `ratio` × calls + `min_per_second` × 10.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BudgetConfig {
+    /// `false` allows every repeat. Default `true`.
+    pub enabled: bool,
+    /// Repeats earned by one call, 0–1000, kept exactly to 10⁻⁶. Default 0.2.
+    pub ratio: f64,
+    /// Repeats per second that need not be earned. Default 10.
+    pub min_per_second: u32,
+}
+
+impl Default for BudgetConfig {
+    fn default() -> Self {
+        BudgetConfig { enabled: true, ratio: 0.2, min_per_second: 10 }
+    }
+}
+
+/// One breaker per endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BreakerConfig {
+    /// `false`: never opens. Default `true`.
+    pub enabled: bool,
+    /// Consecutive failures that open it. Default 5.
+    pub failures: u32,
+    /// First open interval. Doubles with every opening that follows too soon. Default 1 s.
+    #[serde(with = "crate::time::text")]
+    pub open: Duration,
+    /// Longest open interval, before jitter. Default 60 s.
+    #[serde(with = "crate::time::text")]
+    pub open_max: Duration,
+    /// An open interval is stretched by a random share of itself up to this, 0–1. Default 0.2.
+    pub jitter: f64,
+    /// Each such span of being closed takes one doubling back. Default 30 s.
+    #[serde(with = "crate::time::text")]
+    pub decay: Duration,
+    /// Attempts let through at the same time while half-open. Default 1.
+    pub half_open_permits: u32,
+    /// Successes in half-open that close it. Default 1.
+    pub half_open_successes: u32,
+    /// Longest time half-open; then it opens again. Default 30 s.
+    #[serde(with = "crate::time::text")]
+    pub half_open_max: Duration,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        BreakerConfig {
+            enabled: true,
+            failures: 5,
+            open: Duration::from_secs(1),
+            open_max: Duration::from_secs(60),
+            jitter: 0.2,
+            decay: Duration::from_secs(30),
+            half_open_permits: 1,
+            half_open_successes: 1,
+            half_open_max: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Stall suspicion: an endpoint whose attempts are out and which has answered nothing for
+/// longer than `max(floor, 2 × (smoothed latency + 4 × deviation))` is used last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StallConfig {
+    /// `false`: only timeouts and errors count. Default `true`.
+    pub enabled: bool,
+    /// Never suspicious before this. Default 50 ms.
+    #[serde(with = "crate::time::text")]
+    pub floor: Duration,
+    /// Attempts that must be out at the same time. Default 2.
+    pub min_outstanding: u32,
+}
+
+impl Default for StallConfig {
+    fn default() -> Self {
+        StallConfig { enabled: true, floor: Duration::from_millis(50), min_outstanding: 2 }
+    }
+}
+
+mod optional {
+    //! `Option<Duration>` as text.
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[allow(clippy::ref_option)] // the signature serde asks for
+    pub(super) fn serialize<S: Serializer>(
+        span: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match span {
+            Some(span) => to.collect_str(&crate::time::DurationText(*span)),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Option::<String>::deserialize(from)?
+            .map(|text| crate::time::parse_duration(&text).map_err(serde::de::Error::custom))
+            .transpose()
+    }
+}

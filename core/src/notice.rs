@@ -1,0 +1,251 @@
+//! Notices: the rare transitions an operator wants to read, each exactly once, typed, with its
+//! reason and numbers. Kept in a bounded ring per machine; the oldest fall out and are counted.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::outcome::{Fault, Outcome};
+use crate::policy::breaker::Trip;
+use crate::time::Time;
+
+/// Notices kept per machine.
+pub const KEPT: usize = 256;
+
+/// Something that happened and is worth a line in a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Position in the order of its machine, from 0, without gaps.
+    pub seq: u64,
+    /// When.
+    pub at: Time,
+    /// The service; `None` for discovery as a whole.
+    pub service: Option<Arc<str>>,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+#[non_exhaustive]
+pub enum Event {
+    /// A discovery document was taken over.
+    DiscoveryLoaded {
+        /// Services in it.
+        services: usize,
+        /// Whether it differs from the one before.
+        changed: bool,
+    },
+    /// A discovery fetch failed.
+    DiscoveryFailed {
+        /// What went wrong, without any content of the document.
+        reason: String,
+        /// Failures in a row.
+        failures: u32,
+        /// Whether an earlier document is still in use.
+        kept: bool,
+        /// Time until the next try.
+        retry_in: Duration,
+    },
+    /// The document in use is past its time to live and no newer one could be had.
+    DiscoveryStale {
+        /// Its age.
+        age: Duration,
+    },
+    /// The document names an address that cannot be used.
+    AddressRefused {
+        /// The cluster it stands under.
+        cluster: Arc<str>,
+        /// Why.
+        reason: String,
+    },
+    /// The endpoints of the service changed.
+    EndpointsChanged {
+        /// New endpoints.
+        added: usize,
+        /// Endpoints that are gone.
+        removed: usize,
+        /// Endpoints in use now.
+        total: usize,
+    },
+    /// An attempt met no usable connection or answer.
+    ConnectionIssue {
+        /// Cluster of the endpoint.
+        cluster: Arc<str>,
+        /// Its address.
+        endpoint: Arc<str>,
+        /// What went wrong.
+        fault: Fault,
+    },
+    /// A breaker opened.
+    BreakerOpened {
+        /// Cluster of the endpoint.
+        cluster: Arc<str>,
+        /// Its address.
+        endpoint: Arc<str>,
+        /// Why.
+        trip: Trip,
+        /// For how long.
+        interval: Duration,
+    },
+    /// A breaker lets probes through.
+    BreakerHalfOpened {
+        /// Cluster of the endpoint.
+        cluster: Arc<str>,
+        /// Its address.
+        endpoint: Arc<str>,
+    },
+    /// A breaker closed.
+    BreakerClosed {
+        /// Cluster of the endpoint.
+        cluster: Arc<str>,
+        /// Its address.
+        endpoint: Arc<str>,
+    },
+    /// One call went on in another cluster.
+    Failover {
+        /// Cluster of the failed attempt.
+        from: Arc<str>,
+        /// Cluster of the next one.
+        to: Arc<str>,
+        /// What the failed attempt met.
+        reason: Outcome,
+    },
+    /// The service is now answered by another cluster than before.
+    Switched {
+        /// Cluster that answered before.
+        from: Arc<str>,
+        /// Cluster that answers now.
+        to: Arc<str>,
+        /// `true` when this is a return to a preferred cluster.
+        failback: bool,
+    },
+    /// A repeat was not made because the retry budget is spent.
+    RetrySuppressed {
+        /// Cluster of the failed attempt.
+        cluster: Arc<str>,
+        /// What it met.
+        reason: Outcome,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::DiscoveryLoaded { services, changed: true } => {
+                write!(f, "discovery document loaded: {services} services")
+            }
+            Event::DiscoveryLoaded { services, changed: false } => {
+                write!(f, "discovery document unchanged: {services} services")
+            }
+            Event::DiscoveryFailed { reason, failures, kept, retry_in } => write!(
+                f,
+                "discovery failed ({failures} in a row): {reason}; {}; next try in {retry_in:.1?}",
+                if *kept { "keeping the last document" } else { "no document yet" }
+            ),
+            Event::DiscoveryStale { age } => {
+                write!(f, "using a stale discovery document, {age:.0?} old")
+            }
+            Event::AddressRefused { cluster, reason } => {
+                write!(f, "address in cluster {cluster} refused: {reason}")
+            }
+            Event::EndpointsChanged { added, removed, total } => {
+                write!(f, "endpoints changed: {added} added, {removed} removed, {total} in use")
+            }
+            Event::ConnectionIssue { cluster, endpoint, fault } => {
+                write!(f, "connection issue at {endpoint} ({cluster}): {fault}")
+            }
+            Event::BreakerOpened { cluster, endpoint, trip, interval } => {
+                write!(f, "breaker opened at {endpoint} ({cluster}) for {interval:.1?}: ")?;
+                match trip {
+                    Trip::Consecutive(n) => write!(f, "{n} failures in a row"),
+                    Trip::ProbeFailed => f.write_str("the half-open attempt failed"),
+                    Trip::ProbeLost => f.write_str("half-open without a result for too long"),
+                }
+            }
+            Event::BreakerHalfOpened { cluster, endpoint } => {
+                write!(f, "breaker half-open at {endpoint} ({cluster})")
+            }
+            Event::BreakerClosed { cluster, endpoint } => {
+                write!(f, "breaker closed at {endpoint} ({cluster})")
+            }
+            Event::Failover { from, to, reason } => {
+                write!(f, "failover of a call from {from} to {to}: {reason}")
+            }
+            Event::Switched { from, to, failback: true } => write!(f, "back from {from} to {to}"),
+            Event::Switched { from, to, failback: false } => {
+                write!(f, "now answered by {to} instead of {from}")
+            }
+            Event::RetrySuppressed { cluster, reason } => {
+                write!(f, "retry suppressed by the budget after {reason} in {cluster}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(service) = &self.service {
+            write!(f, "{service}: ")?;
+        }
+        self.event.fmt(f)
+    }
+}
+
+/// The bounded ring of one machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notices {
+    service: Option<Arc<str>>,
+    ring: VecDeque<Notice>,
+    next: u64,
+}
+
+impl Notices {
+    pub(crate) fn new(service: Option<Arc<str>>) -> Notices {
+        Notices { service, ring: VecDeque::with_capacity(KEPT), next: 0 }
+    }
+
+    pub(crate) fn push(&mut self, at: Time, event: Event) {
+        if self.ring.len() >= KEPT {
+            self.ring.pop_front();
+        }
+        self.ring.push_back(Notice { seq: self.next, at, service: self.service.clone(), event });
+        self.next += 1;
+    }
+
+    /// How many notices there ever were: the `seq` of the next one.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.next
+    }
+
+    /// The kept notices from `seq` on, oldest first. A gap between `seq` and the first one
+    /// returned is what fell out of the ring.
+    pub fn since(&self, seq: u64) -> impl Iterator<Item = &Notice> {
+        self.ring.iter().filter(move |notice| notice.seq >= seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_is_bounded_and_its_order_is_visible() {
+        let mut notices = Notices::new(Some("billing".into()));
+        for n in 0..1_000 {
+            notices
+                .push(Time::from_millis(n), Event::DiscoveryStale { age: Duration::from_secs(n) });
+        }
+        assert_eq!(notices.count(), 1_000);
+        let kept: Vec<u64> = notices.since(0).map(|n| n.seq).collect();
+        assert_eq!(kept, (1_000 - KEPT as u64..1_000).collect::<Vec<_>>());
+        assert_eq!(notices.since(999).count(), 1);
+        assert!(notices.since(999).all(|n| n.to_string().starts_with("billing: ")));
+    }
+}

@@ -1,0 +1,179 @@
+//! What an attempt met, as facts ([`Outcome`]), and how the policies read it ([`Class`]).
+//! Adapters report facts; only this file judges them.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What went wrong on the wire, as far as an adapter can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The host name has no address.
+    Resolve,
+    /// No connection: refused, unreachable, reset while connecting.
+    Connect,
+    /// Name resolution, TCP or TLS handshake took longer than the connect limit.
+    ConnectTimeout,
+    /// The TLS handshake failed: wrong name, unknown authority, expired certificate.
+    Tls,
+    /// The deadline of the attempt passed.
+    Timeout,
+    /// The connection broke after the request may have left.
+    Reset,
+    /// The peer does not speak HTTP, or broke its rules.
+    Protocol,
+    /// The response head exceeds the limit.
+    HeadTooLarge,
+    /// The response body exceeds the limit.
+    BodyTooLarge,
+    /// The address is not an HTTP address.
+    NotHttp,
+}
+
+impl Fault {
+    /// The fault in a few plain words.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Fault::Resolve => "host name not found",
+            Fault::Connect => "connection refused or unreachable",
+            Fault::ConnectTimeout => "connecting timed out",
+            Fault::Tls => "TLS handshake failed",
+            Fault::Timeout => "no complete answer in time",
+            Fault::Reset => "connection broke",
+            Fault::Protocol => "answer is not valid HTTP",
+            Fault::HeadTooLarge => "response head exceeds limits.head",
+            Fault::BodyTooLarge => "response body exceeds the body limit",
+            Fault::NotHttp => "address is not http or https",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+/// Whether the request can have reached the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sent {
+    /// Certainly not: repeating it is always safe.
+    Never,
+    /// Perhaps: only an idempotent request may be repeated.
+    Maybe,
+}
+
+/// A `Retry-After` of the peer, in milliseconds; [`Pushback::NONE`] when there was none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Pushback(u32);
+
+impl Pushback {
+    /// The peer asked for nothing.
+    pub const NONE: Pushback = Pushback(u32::MAX);
+
+    /// The peer asked to wait for `span`; longer than 49 days is 49 days.
+    #[must_use]
+    pub fn after(span: Duration) -> Pushback {
+        Pushback(u32::try_from(span.as_millis()).unwrap_or(u32::MAX).min(u32::MAX - 1))
+    }
+
+    /// The span asked for.
+    #[must_use]
+    pub fn span(self) -> Option<Duration> {
+        (self != Pushback::NONE).then(|| Duration::from_millis(u64::from(self.0)))
+    }
+}
+
+/// What an attempt met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A response arrived: its head, and its body where the call collects it.
+    Answered {
+        /// The HTTP status.
+        status: u16,
+        /// `Retry-After`, if any.
+        pushback: Pushback,
+    },
+    /// No usable response.
+    Failed {
+        /// What went wrong.
+        fault: Fault,
+        /// Whether the request can have left.
+        sent: Sent,
+    },
+}
+
+impl Outcome {
+    /// An answer without pushback.
+    #[must_use]
+    pub const fn status(status: u16) -> Outcome {
+        Outcome::Answered { status, pushback: Pushback::NONE }
+    }
+
+    /// How policies count it.
+    ///
+    /// 5xx is the endpoint's failure, except 501 and 505 which say that it works and will not do
+    /// this. 408 and 429 say nothing about its health. Any other answer shows that it is alive:
+    /// a 4xx is the caller's mistake and never opens a breaker (000-44).
+    #[must_use]
+    pub const fn class(self) -> Class {
+        match self {
+            Outcome::Answered { status: 408 | 429, .. } => Class::Ignored,
+            Outcome::Answered { status: 501 | 505, .. } => Class::Success,
+            Outcome::Answered { status: 500.., .. } => Class::Failure,
+            Outcome::Answered { .. } => Class::Success,
+            Outcome::Failed { fault: Fault::BodyTooLarge | Fault::NotHttp, .. } => Class::Ignored,
+            Outcome::Failed { .. } => Class::Failure,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Answered { status, .. } => write!(f, "answered {status}"),
+            Outcome::Failed { fault, .. } => f.write_str(fault.text()),
+        }
+    }
+}
+
+/// How an outcome counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// The endpoint did its work.
+    Success,
+    /// The endpoint failed.
+    Failure,
+    /// Says nothing about the endpoint; gives the permit back.
+    Ignored,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_000_44_client_mistakes_are_not_failures() {
+        for status in [200, 204, 304, 400, 401, 403, 404, 422, 501, 505] {
+            assert_eq!(Outcome::status(status).class(), Class::Success, "{status}");
+        }
+        for status in [500, 502, 503, 504, 507, 599] {
+            assert_eq!(Outcome::status(status).class(), Class::Failure, "{status}");
+        }
+        assert_eq!(Outcome::status(429).class(), Class::Ignored);
+    }
+
+    #[test]
+    fn pushback_is_bounded() {
+        assert_eq!(Pushback::after(Duration::from_secs(3)).span(), Some(Duration::from_secs(3)));
+        assert!(Pushback::after(Duration::MAX).span().is_some());
+        assert_eq!(Pushback::NONE.span(), None);
+    }
+}

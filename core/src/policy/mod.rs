@@ -1,0 +1,7 @@
+//! The policies, each a small machine of its own with time and randomness as arguments.
+//! Their numbers are in [`crate::config::policy`]; their composition is in [`crate::call`].
+
+pub mod backoff;
+pub mod breaker;
+pub mod budget;
+pub mod stall;

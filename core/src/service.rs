@@ -1,0 +1,429 @@
+//! One upstream service: what its calls share. Endpoints in tiers, retry budget, counters,
+//! notices, and what discovery knows. Calls act on it through [`crate::call::Call::step`];
+//! drivers keep it behind one lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::Address;
+use crate::call::Ticket;
+use crate::config::Rules;
+use crate::discovery::directory::Resolution;
+use crate::discovery::{Candidate, Place};
+use crate::notice::{Event, Notices};
+use crate::outcome::{Class, Fault, Outcome};
+use crate::policy::breaker::{Permit, State, Transition};
+use crate::policy::budget::Budget;
+use crate::pool::{Endpoint, EndpointId, Pool, Tier};
+use crate::rng::Pcg32;
+use crate::snapshot::{EndpointSnapshot, Health, ServiceSnapshot};
+use crate::time::Time;
+
+/// Counters since construction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Calls begun.
+    pub calls: u64,
+    /// Calls that got an answer.
+    pub answered: u64,
+    /// Calls that ended in an error.
+    pub failed: u64,
+    /// Calls dropped by their caller.
+    pub abandoned: u64,
+    /// Attempts sent.
+    pub attempts: u64,
+    /// Attempts that failed.
+    pub failed_attempts: u64,
+    /// Attempts that failed since the last success.
+    pub failed_since_success: u64,
+    /// Mistakes of the driver.
+    pub misuse: u64,
+}
+
+/// The shared state of one upstream service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    name: Arc<str>,
+    pub(crate) rules: Rules,
+    pub(crate) pool: Pool,
+    pub(crate) budget: Budget,
+    pub(crate) counts: Counts,
+    #[serde(skip, default = "pending")]
+    pub(crate) resolution: Resolution,
+    epoch: u64,
+    rng: Pcg32,
+    notices: Notices,
+    /// The tier that answered last, and since when.
+    active: Option<u32>,
+    active_since: Time,
+    last_success: Option<Time>,
+}
+
+fn pending() -> Resolution {
+    Resolution::Pending
+}
+
+impl Service {
+    /// A service whose endpoints are not known yet: calls park until [`Service::resolve`].
+    #[must_use]
+    pub fn new(name: Arc<str>, rules: Rules, seed: u64) -> Service {
+        let stream = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Service {
+            notices: Notices::new(Some(name.clone())),
+            name,
+            rules,
+            pool: Pool::default(),
+            budget: Budget::default(),
+            counts: Counts::default(),
+            resolution: Resolution::Pending,
+            epoch: 0,
+            // The high bit keeps it apart from the streams of calls.
+            rng: Pcg32::new(seed, stream | 1 << 62),
+            active: None,
+            active_since: Time::ZERO,
+            last_success: None,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Its compiled policies.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Moves whenever parked calls should look again.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether calls have to wait for discovery.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        matches!(self.resolution, Resolution::Pending | Resolution::Failed { .. })
+    }
+
+    /// What discovery knows. Endpoints that stay keep their state. Parked calls wake.
+    pub fn resolve(&mut self, now: Time, resolution: Resolution) {
+        if let Resolution::Found(candidates) = &resolution
+            && resolution != self.resolution
+        {
+            self.take(now, candidates);
+        }
+        self.epoch += 1;
+        self.resolution = resolution;
+    }
+
+    fn take(&mut self, now: Time, candidates: &[Candidate]) {
+        let active = self
+            .active
+            .and_then(|tier| self.pool.tiers.get(tier as usize))
+            .map(|t| t.cluster.clone());
+        let (added, removed) = self.pool.replace(now, candidates, &self.rules);
+        let tier = self.pool.tiers.iter().position(|tier| Some(&tier.cluster) == active.as_ref());
+        self.active = tier.and_then(|tier| u32::try_from(tier).ok());
+        let total = self.pool.endpoints.iter().flatten().count();
+        self.notices.push(now, Event::EndpointsChanged { added, removed, total });
+    }
+
+    /// Where `endpoint` is; `None` when discovery has removed it meanwhile.
+    #[must_use]
+    pub fn address(&self, endpoint: EndpointId) -> Option<&Address> {
+        self.pool.get(endpoint).map(|endpoint| &endpoint.address)
+    }
+
+    /// Cluster and address of `endpoint`, for reports.
+    #[must_use]
+    pub fn label(&self, endpoint: EndpointId) -> Option<(Arc<str>, Arc<str>)> {
+        let endpoint = self.pool.get(endpoint)?;
+        Some((self.pool.tiers.get(endpoint.tier as usize)?.cluster.clone(), endpoint.label.clone()))
+    }
+
+    /// The names of known services, when this one is not among them.
+    #[must_use]
+    pub fn known(&self) -> &[Arc<str>] {
+        match &self.resolution {
+            Resolution::Absent(known) => known,
+            _ => &[],
+        }
+    }
+
+    /// Why discovery has no endpoints, if that is so.
+    #[must_use]
+    pub fn discovery_error(&self) -> Option<&crate::discovery::DiscoveryError> {
+        match &self.resolution {
+            Resolution::Failed { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Lets time act. Nothing to do in nearly every case: one compare.
+    pub(crate) fn tick(&mut self, now: Time) {
+        if self.pool.due() > now {
+            return;
+        }
+        let (pool, notices) = (&mut self.pool, &mut self.notices);
+        pool.tick(now, &self.rules, &mut self.rng, |endpoint, tier, change| {
+            notices.push(now, transition(endpoint, tier, change));
+        });
+    }
+
+    /// Takes a permit of the endpoint at `index` and counts the attempt.
+    pub(crate) fn admit(&mut self, now: Time, index: u32) -> Option<(EndpointId, Permit, u32)> {
+        let id = self.pool.id(index)?;
+        let endpoint = self.pool.get_mut(id)?;
+        let permit = endpoint.breaker.admit(&self.rules)?;
+        endpoint.watch.sent(now);
+        endpoint.attempts += 1;
+        let tier = endpoint.tier;
+        self.counts.attempts += 1;
+        self.pool.sync(index, &self.rules);
+        Some((id, permit, tier))
+    }
+
+    /// Gives back what an abandoned attempt holds.
+    pub(crate) fn release(&mut self, id: EndpointId, permit: Permit) {
+        if let Some(endpoint) = self.pool.get_mut(id) {
+            endpoint.breaker.release(permit);
+            endpoint.watch.abandoned();
+            self.pool.sync(id.index, &self.rules);
+        }
+    }
+
+    /// Counts the outcome of an attempt, once, everywhere it counts.
+    pub(crate) fn settle(
+        &mut self,
+        now: Time,
+        id: EndpointId,
+        permit: Permit,
+        sent_at: Time,
+        outcome: Outcome,
+    ) {
+        let class = outcome.class();
+        if class == Class::Failure {
+            self.counts.failed_attempts += 1;
+            self.counts.failed_since_success += 1;
+        }
+        let Some(endpoint) = self.pool.get_mut(id) else { return };
+        match outcome {
+            Outcome::Answered { .. } => endpoint.watch.answered(now, now.since(sent_at)),
+            Outcome::Failed { fault, .. } => {
+                let silent = matches!(fault, Fault::Timeout | Fault::ConnectTimeout);
+                endpoint.watch.failed(now, silent);
+            }
+        }
+        match class {
+            Class::Success => {
+                endpoint.last_success = Some(now);
+                self.last_success = Some(now);
+                self.counts.failed_since_success = 0;
+            }
+            Class::Failure => endpoint.failed += 1,
+            Class::Ignored => (),
+        }
+        let change = endpoint.breaker.record(now, permit, class, &self.rules, &mut self.rng);
+        let number = endpoint.tier;
+        let tier = &self.pool.tiers[number as usize];
+        if let Outcome::Failed { fault, .. } = outcome
+            && class == Class::Failure
+        {
+            let (cluster, label) = (tier.cluster.clone(), endpoint_label(&self.pool, id));
+            self.notices.push(now, Event::ConnectionIssue { cluster, endpoint: label, fault });
+        }
+        if let Some(change) = change
+            && let Some(endpoint) = self.pool.get(id)
+        {
+            let tier = &self.pool.tiers[number as usize];
+            self.notices.push(now, transition(endpoint, tier, change));
+        }
+        if class == Class::Success && self.active != Some(number) {
+            self.switch(now, number, sent_at);
+        }
+        self.pool.sync(id.index, &self.rules);
+    }
+
+    /// The service is answered by another cluster than before. An answer to an attempt from
+    /// before the last switch says nothing about now.
+    fn switch(&mut self, now: Time, to: u32, sent_at: Time) {
+        let cluster =
+            |tier: u32| self.pool.tiers.get(tier as usize).map(|tier| tier.cluster.clone());
+        match self.active {
+            Some(from) if sent_at >= self.active_since => {
+                if let (Some(from_name), Some(to_name)) = (cluster(from), cluster(to)) {
+                    let event =
+                        Event::Switched { from: from_name, to: to_name, failback: to < from };
+                    self.notices.push(now, event);
+                }
+            }
+            Some(_) => return,
+            None => (),
+        }
+        self.active = Some(to);
+        self.active_since = now;
+    }
+
+    /// The body of an answered call failed while its caller was reading it.
+    pub fn body_failed(&mut self, now: Time, ticket: Ticket, fault: Fault) {
+        let Some(endpoint) = self.pool.get_mut(ticket.endpoint) else { return };
+        self.counts.failed_attempts += 1;
+        self.counts.failed_since_success += 1;
+        endpoint.failed += 1;
+        // The permit is back already; in half-open only a new attempt may decide.
+        let change = match endpoint.breaker.state() {
+            State::Closed => endpoint.breaker.record(
+                now,
+                ticket.permit,
+                Class::Failure,
+                &self.rules,
+                &mut self.rng,
+            ),
+            _ => None,
+        };
+        let Some(endpoint) = self.pool.get(ticket.endpoint) else { return };
+        let tier = &self.pool.tiers[endpoint.tier as usize];
+        let (cluster, label) = (tier.cluster.clone(), endpoint.label.clone());
+        self.notices.push(now, Event::ConnectionIssue { cluster, endpoint: label, fault });
+        if let Some(change) = change {
+            self.notices.push(now, transition(endpoint, tier, change));
+        }
+        self.pool.sync(ticket.endpoint.index, &self.rules);
+    }
+
+    pub(crate) fn tier_of(&self, index: u32) -> Option<u32> {
+        self.pool.endpoints.get(index as usize)?.as_ref().map(|endpoint| endpoint.tier)
+    }
+
+    pub(crate) fn notice_failover(&mut self, now: Time, from: u32, to: u32, reason: Outcome) {
+        let cluster =
+            |tier: u32| self.pool.tiers.get(tier as usize).map(|tier| tier.cluster.clone());
+        if let (Some(from), Some(to)) = (cluster(from), cluster(to)) {
+            self.notices.push(now, Event::Failover { from, to, reason });
+        }
+    }
+
+    pub(crate) fn notice_suppressed(&mut self, now: Time, tier: u32, reason: Outcome) {
+        if let Some(tier) = self.pool.tiers.get(tier as usize) {
+            self.notices
+                .push(now, Event::RetrySuppressed { cluster: tier.cluster.clone(), reason });
+        }
+    }
+
+    /// Its notices.
+    #[must_use]
+    pub fn notices(&self) -> &Notices {
+        &self.notices
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Why each endpoint that was not tried cannot be: cluster, address and time left, for
+    /// errors that list every candidate.
+    pub fn refusals(&self, now: Time) -> impl Iterator<Item = (Arc<str>, Arc<str>, Duration)> {
+        self.pool.iter().filter(|(_, e)| !e.breaker.would_admit(&self.rules)).map(
+            move |(tier, e)| (tier.cluster.clone(), e.label.clone(), now.until(e.breaker.due())),
+        )
+    }
+
+    /// Its state, for people.
+    #[must_use]
+    pub fn snapshot(&mut self, now: Time) -> ServiceSnapshot {
+        self.tick(now);
+        let of = |place: Place| -> Vec<Arc<str>> {
+            self.pool
+                .iter()
+                .filter(|(tier, _)| tier.place == place)
+                .map(|(_, e)| e.label.clone())
+                .collect()
+        };
+        let mut primary = of(Place::Primary);
+        if primary.is_empty() {
+            primary = of(Place::Local);
+        }
+        let active = self.active.and_then(|tier| self.pool.tiers.get(tier as usize));
+        ServiceSnapshot {
+            name: self.name.clone(),
+            health: self.health(now),
+            active_cluster: active.map(|tier| tier.cluster.clone()),
+            primary,
+            backups: of(Place::Backup),
+            last_success: self.last_success,
+            failed_attempts: self.counts.failed_attempts,
+            failed_since_success: self.counts.failed_since_success,
+            attempts: self.counts.attempts,
+            calls: self.counts.calls,
+            answered: self.counts.answered,
+            failed: self.counts.failed,
+            abandoned: self.counts.abandoned,
+            endpoints: self
+                .pool
+                .iter()
+                .map(|(tier, e)| endpoint_snapshot(now, tier, e, &self.rules))
+                .collect(),
+            budget: self.budget.available(now, &self.rules),
+        }
+    }
+
+    fn health(&self, now: Time) -> Health {
+        if self.counts.attempts == 0 {
+            return Health::Unknown;
+        }
+        let mut endpoints = self.pool.iter();
+        if (0..self.pool.tiers.len()).all(|tier| self.pool.ready(tier) == 0) {
+            return Health::Unhealthy;
+        }
+        let troubled = |e: &Endpoint| {
+            e.breaker.state() != State::Closed
+                || e.breaker.consecutive_failures() > 0
+                || e.watch.suspect(now, &self.rules)
+        };
+        if self.active.is_none_or(|tier| tier > 0) || endpoints.any(|(_, e)| troubled(e)) {
+            return Health::Degraded;
+        }
+        Health::Healthy
+    }
+}
+
+fn endpoint_label(pool: &Pool, id: EndpointId) -> Arc<str> {
+    pool.get(id).map_or_else(|| "".into(), |endpoint| endpoint.label.clone())
+}
+
+fn transition(endpoint: &Endpoint, tier: &Tier, change: Transition) -> Event {
+    let (cluster, endpoint) = (tier.cluster.clone(), endpoint.label.clone());
+    match change {
+        Transition::Opened { trip, interval } => {
+            Event::BreakerOpened { cluster, endpoint, trip, interval }
+        }
+        Transition::HalfOpened => Event::BreakerHalfOpened { cluster, endpoint },
+        Transition::Closed => Event::BreakerClosed { cluster, endpoint },
+    }
+}
+
+fn endpoint_snapshot(now: Time, tier: &Tier, e: &Endpoint, rules: &Rules) -> EndpointSnapshot {
+    EndpointSnapshot {
+        cluster: tier.cluster.clone(),
+        place: e.place,
+        address: e.label.clone(),
+        breaker: e.breaker.state(),
+        consecutive_failures: e.breaker.consecutive_failures(),
+        suspect: e.watch.suspect(now, rules),
+        outstanding: e.watch.outstanding(),
+        latency: e.watch.latency(),
+        attempts: e.attempts,
+        failed_attempts: e.failed,
+        last_success: e.last_success,
+    }
+}
