@@ -308,11 +308,19 @@ impl super::DiscoveryConfig {
     }
 }
 
+/// Checks the name of a service that was not in the configuration.
+///
+/// # Errors
+/// A name that cannot be one.
+pub fn check_service_name(name: &str) -> Result<(), ConfigError> {
+    service_name(name).map_err(|reason| ConfigError::new("service name", reason))
+}
+
 /// Whether `name` can name a service: 1–128 visible ASCII characters without separators.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn service_name(name: &str) -> Result<(), String> {
+fn service_name(name: &str) -> Result<(), String> {
     let fine = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
     if name.is_empty() || name.len() > 128 {
         return Err("a service name has 1 to 128 characters".to_owned());

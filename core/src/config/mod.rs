@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::{ConfigError, Rules, StatusSet};
+pub use check::{ConfigError, Rules, StatusSet, check_service_name};
 pub use policy::{
     BreakerConfig, BudgetConfig, DeadlineConfig, Jitter, Policy, RetryConfig, StallConfig,
 };

@@ -31,14 +31,8 @@ impl Port {
     /// Reserves a free port on 127.0.0.1.
     pub(crate) fn reserve() -> io::Result<Port> {
         let reservation = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        let addr = reservation
-            .local_addr()?
-            .as_socket()
-            .ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok(Port {
-            addr,
-            _reservation: reservation,
-        })
+        let addr = reservation.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Port { addr, _reservation: reservation })
     }
 
     /// The reserved address.
@@ -62,11 +56,7 @@ impl Port {
                 .stack_size(64 * 1024)
                 .spawn(move || accept_all(&listener, &stopped, admit))?
         };
-        Ok(Listening {
-            listener: Some(listener),
-            stopped,
-            thread: Some(thread),
-        })
+        Ok(Listening { listener: Some(listener), stopped, thread: Some(thread) })
     }
 }
 

@@ -104,11 +104,7 @@ impl Book {
             SEEN_LIMIT.. => pages.last.pop_front(),
             _ => None,
         }
-        .unwrap_or_else(|| Entry {
-            head: Vec::new(),
-            body_len: 0,
-            at,
-        });
+        .unwrap_or_else(|| Entry { head: Vec::new(), body_len: 0, at });
         entry.head.clear();
         entry.head.extend_from_slice(head);
         entry.body_len = request.body.len();

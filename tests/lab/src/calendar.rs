@@ -6,9 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The moment as `2026-11-21T02:40:10Z`. Times before 1970 become 1970.
 #[must_use]
 pub fn rfc3339(moment: SystemTime) -> String {
-    let seconds = moment
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |span| span.as_secs());
+    let seconds = moment.duration_since(UNIX_EPOCH).map_or(0, |span| span.as_secs());
     let (year, month, day) = civil(seconds / 86_400);
     let clock = seconds % 86_400;
     format!(
@@ -30,11 +28,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     (year, month, day)
 }

@@ -127,11 +127,7 @@ impl World {
             }
         }
         let registry = Registry::start(&document(&spec, &placed))?;
-        Ok(World {
-            spec,
-            registry,
-            placed,
-        })
+        Ok(World { spec, registry, placed })
     }
 
     /// What the world was started from.
@@ -304,10 +300,7 @@ impl<'w> Group<'w> {
     /// Complete requests that reached any of them.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.servers
-            .iter()
-            .map(|server| server.request_count())
-            .sum()
+        self.servers.iter().map(|server| server.request_count()).sum()
     }
 }
 
@@ -325,9 +318,7 @@ mod tests {
         assert_eq!(status, 200);
         let value: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(value["clusters"][0]["role"], "primary");
-        let addresses = value["services"]["billing"]["endpoints"]["beta"]
-            .as_array()
-            .unwrap();
+        let addresses = value["services"]["billing"]["endpoints"]["beta"].as_array().unwrap();
         for (index, address) in addresses.iter().enumerate() {
             let server = world.server("billing", "beta", index).unwrap();
             assert_eq!(address.as_str().unwrap(), server.url());

@@ -48,10 +48,7 @@ fn converse(shared: &Shared, connection: &Connection) -> io::Result<()> {
             Reading::Request(request, keep_alive) => (request, keep_alive),
             Reading::Closed => return Ok(()),
             Reading::Bad(status) => {
-                let frame = Frame {
-                    head_only: false,
-                    keep_alive: false,
-                };
+                let frame = Frame { head_only: false, keep_alive: false };
                 out.clear();
                 wire::write_answer(&mut out, &Answer::new(status), frame);
                 connection.send(&out)?;
@@ -60,12 +57,7 @@ fn converse(shared: &Shared, connection: &Connection) -> io::Result<()> {
             }
         };
         shared.book.arrived(&head, &request);
-        let exchange = Exchange {
-            shared,
-            connection,
-            request: &request,
-            keep_alive,
-        };
+        let exchange = Exchange { shared, connection, request: &request, keep_alive };
         let plan = shared.plan();
         match exchange.behave(plan.next(), &mut out)? {
             Next::Stay if keep_alive => {}
@@ -101,11 +93,7 @@ impl Exchange<'_> {
                 self.answer(self.healthy(), out)
             }
             Mode::Echo => self.answer(self.echo(), out),
-            Mode::Status {
-                code,
-                headers,
-                body,
-            } => {
+            Mode::Status { code, headers, body } => {
                 let mut answer = Answer::new(*code);
                 answer.headers.clone_from(headers);
                 answer.body = body.clone().into_bytes();
@@ -114,17 +102,9 @@ impl Exchange<'_> {
             Mode::Redirect { to, code } => {
                 self.answer(Answer::new(*code).header("Location", to), out)
             }
-            Mode::Body {
-                content_type,
-                etag,
-                cache_control,
-                body,
-            } => {
+            Mode::Body { content_type, etag, cache_control, body } => {
                 let tag = etag.as_deref();
-                self.answer(
-                    self.document(content_type, tag, cache_control.as_deref(), body),
-                    out,
-                )
+                self.answer(self.document(content_type, tag, cache_control.as_deref(), body), out)
             }
             Mode::HangBeforeHead | Mode::HangOnAccept => self.hang(),
             Mode::HangAfterHead => {
@@ -163,10 +143,7 @@ impl Exchange<'_> {
     fn answer(&self, answer: Answer, out: &mut Vec<u8>) -> io::Result<Next> {
         self.connection.pause(answer.delay)?;
         let keep_alive = self.keep_alive && !answer.close;
-        let frame = Frame {
-            head_only: self.head_only(),
-            keep_alive,
-        };
+        let frame = Frame { head_only: self.head_only(), keep_alive };
         wire::write_answer(out, &answer, frame);
         self.connection.send(out)?;
         Ok(if keep_alive { Next::Stay } else { Next::Close })
@@ -197,20 +174,13 @@ impl Exchange<'_> {
 
     fn echo(&self) -> Answer {
         // An array of pairs: header names repeat and their order matters.
-        let headers: Vec<Value> = self
-            .request
-            .headers
-            .iter()
-            .map(|(name, value)| json!([name, value]))
-            .collect();
+        let headers: Vec<Value> =
+            self.request.headers.iter().map(|(name, value)| json!([name, value])).collect();
         let mut echo = Map::new();
         echo.insert("method".into(), self.request.method.clone().into());
         echo.insert("path".into(), self.request.path.clone().into());
         echo.insert("headers".into(), headers.into());
-        echo.insert(
-            "body".into(),
-            String::from_utf8_lossy(&self.request.body).into(),
-        );
+        echo.insert("body".into(), String::from_utf8_lossy(&self.request.body).into());
         self.signed(Answer::json(200, &Value::Object(echo)))
     }
 
@@ -222,11 +192,8 @@ impl Exchange<'_> {
         body: &str,
     ) -> Answer {
         let unchanged = etag.is_some_and(|tag| self.request.has_match(tag));
-        let mut answer = if unchanged {
-            Answer::new(304)
-        } else {
-            Answer::bytes(200, content_type, body)
-        };
+        let mut answer =
+            if unchanged { Answer::new(304) } else { Answer::bytes(200, content_type, body) };
         if let Some(tag) = etag {
             answer = answer.header("ETag", tag);
         }
@@ -258,16 +225,14 @@ impl Exchange<'_> {
     }
 
     fn part_of_body(&self, after: u64) -> io::Result<()> {
-        self.connection
-            .send(&head_of(after.saturating_add(SHORTFALL)))?;
+        self.connection.send(&head_of(after.saturating_add(SHORTFALL)))?;
         self.filler(after)
     }
 
     fn filler(&self, mut bytes: u64) -> io::Result<()> {
         while bytes > 0 {
             let part = bytes.min(FILLER.len() as u64);
-            self.connection
-                .send(FILLER.get(..part as usize).unwrap_or(&FILLER))?;
+            self.connection.send(FILLER.get(..part as usize).unwrap_or(&FILLER))?;
             bytes -= part;
         }
         Ok(())

@@ -114,11 +114,7 @@ impl Connection {
             if left.is_zero() {
                 return Ok(());
             }
-            guard = self
-                .wake
-                .wait_timeout(guard, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            guard = self.wake.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -126,10 +122,7 @@ impl Connection {
     pub(crate) fn hold_while(&self, mut held: impl FnMut() -> bool) {
         let mut guard = lock(&self.pause);
         while !self.ended() && held() {
-            guard = self
-                .wake
-                .wait(guard)
-                .unwrap_or_else(PoisonError::into_inner);
+            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
     }
 

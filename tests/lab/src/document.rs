@@ -162,11 +162,8 @@ impl Document {
                 })
             })
             .collect();
-        let services: Map<String, Value> = self
-            .services
-            .iter()
-            .map(|service| (service.name.clone(), entry(service)))
-            .collect();
+        let services: Map<String, Value> =
+            self.services.iter().map(|service| (service.name.clone(), entry(service))).collect();
         json!({
             "version": "1.0",
             "environment": self.environment,
@@ -208,10 +205,7 @@ mod tests {
 
     #[test]
     fn one_address_is_a_string_several_an_array_none_is_absent() {
-        let nowhere = Place {
-            cluster: "gamma".into(),
-            ..Place::default()
-        };
+        let nowhere = Place { cluster: "gamma".into(), ..Place::default() };
         let text = Document::new()
             .last_updated("2026-11-21T00:00:00Z")
             .cluster("alpha", "frankfurt", "http://a", Role::Primary)
@@ -247,9 +241,7 @@ mod tests {
     #[test]
     fn a_service_of_the_same_name_is_replaced() {
         let document =
-            Document::new()
-                .service("a", "old", Vec::new())
-                .service("a", "new", Vec::new());
+            Document::new().service("a", "old", Vec::new()).service("a", "new", Vec::new());
         assert_eq!(document.services().len(), 1);
         assert_eq!(document.services()[0].description, "new");
     }

@@ -22,6 +22,7 @@
 mod accept;
 mod book;
 mod calendar;
+mod canvas;
 mod clusters;
 mod conduct;
 mod connection;
@@ -45,6 +46,8 @@ mod bench;
 #[cfg(test)]
 mod probe;
 #[cfg(test)]
+mod rehearsal;
+#[cfg(test)]
 mod server_tests;
 
 pub use book::{SEEN_LIMIT, Seen, Stats};
@@ -53,15 +56,15 @@ pub use clusters::{ClusterSpec, DEMO_TOKEN, Group, World, WorldSpec};
 pub use document::{Document, Place, Role, ServiceEntry};
 pub use http::{Answer, Request};
 pub use mode::Mode;
-//TMP pub use outage::{Action, Outage, Phase, Running};
+pub use outage::{Action, Outage, Phase, Running};
 pub use pace::Pace;
-//TMP pub use record::{Recorder, Sample, State};
+pub use record::{Recorder, Sample, State};
 pub use registry::Registry;
-//TMP pub use report::{Breakdown, ClusterRow, PhaseRow, Report, Summary, percentile};
+pub use report::{Breakdown, ClusterRow, PhaseRow, Report, Summary, percentile};
 pub use server::{FaultServer, Handler};
 pub use services::{billing, secrets, storage};
-//TMP pub use svg::Picture;
-//TMP pub use timeline::{Mark, Timeline};
+pub use svg::Picture;
+pub use timeline::{Mark, Timeline};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -121,11 +121,7 @@ impl Mode {
     /// A status with neither headers nor body.
     #[must_use]
     pub fn status(code: u16) -> Mode {
-        Mode::Status {
-            code,
-            headers: Vec::new(),
-            body: String::new(),
-        }
+        Mode::Status { code, headers: Vec::new(), body: String::new() }
     }
 
     /// A status with one header, for `Retry-After` and its kin.
@@ -147,18 +143,12 @@ impl Mode {
     /// Each n-th request gets the mode.
     #[must_use]
     pub fn flaky(every: u64, mode: Mode) -> Mode {
-        Mode::Flaky {
-            every,
-            mode: Box::new(mode),
-        }
+        Mode::Flaky { every, mode: Box::new(mode) }
     }
 
     /// Whether entering this mode kills the connections that exist.
     pub(crate) fn kills(&self) -> bool {
-        matches!(
-            self,
-            Mode::Refuse | Mode::ResetBeforeHead | Mode::ResetMidBody { .. }
-        )
+        matches!(self, Mode::Refuse | Mode::ResetBeforeHead | Mode::ResetMidBody { .. })
     }
 }
 
@@ -182,10 +172,7 @@ static OK: Mode = Mode::Ok;
 impl Plan {
     /// Starts the mode at its first request.
     pub(crate) fn new(mode: Mode) -> Plan {
-        Plan {
-            node: Node::new(&mode),
-            mode,
-        }
+        Plan { node: Node::new(&mode), mode }
     }
 
     /// The mode as it was set.
@@ -202,10 +189,9 @@ impl Plan {
 impl Node {
     fn new(mode: &Mode) -> Node {
         match mode {
-            Mode::Sequence(modes) => Node::Sequence(
-                modes.iter().map(Node::new).collect(),
-                AtomicUsize::default(),
-            ),
+            Mode::Sequence(modes) => {
+                Node::Sequence(modes.iter().map(Node::new).collect(), AtomicUsize::default())
+            }
             Mode::Flaky { every, mode } => {
                 Node::Flaky(*every, Box::new(Node::new(mode)), AtomicUsize::default())
             }
@@ -243,13 +229,7 @@ mod tests {
             {"sequence":["refuse",{"slow":{"delay_ms":5}}]}]"#;
         let modes: Vec<Mode> = serde_json::from_str(text).unwrap();
         assert_eq!(modes[1], Mode::status(503));
-        assert_eq!(
-            modes[2],
-            Mode::Redirect {
-                to: "/x".into(),
-                code: 302
-            }
-        );
+        assert_eq!(modes[2], Mode::Redirect { to: "/x".into(), code: 302 });
         assert_eq!(modes[3], Mode::flaky(3, Mode::HangBeforeHead));
         let again = serde_json::to_string(&modes).unwrap();
         assert_eq!(serde_json::from_str::<Vec<Mode>>(&again).unwrap(), modes);
@@ -269,10 +249,7 @@ mod tests {
     fn flaky_hits_each_nth_and_zero_never() {
         let plan = Plan::new(Mode::flaky(3, Mode::Echo));
         let hits: Vec<bool> = (0..9).map(|_| plan.next() == &Mode::Echo).collect();
-        assert_eq!(
-            hits,
-            [false, false, true, false, false, true, false, false, true]
-        );
+        assert_eq!(hits, [false, false, true, false, false, true, false, false, true]);
         let never = Plan::new(Mode::flaky(0, Mode::Echo));
         assert!((0..9).all(|_| never.next() == &Mode::Ok));
     }

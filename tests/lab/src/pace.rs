@@ -32,11 +32,7 @@ impl Pace {
         } else {
             0
         };
-        Pace {
-            rate: rate_per_s,
-            total,
-            next: AtomicU64::new(0),
-        }
+        Pace { rate: rate_per_s, total, next: AtomicU64::new(0) }
     }
 
     /// How many starts the whole schedule has.
@@ -62,7 +58,7 @@ impl Pace {
     /// the same pace; a start that comes late is made at once, not skipped.
     pub fn run(&self, start: Instant, mut work: impl FnMut(Duration)) {
         for offset in self {
-            let wait = (start + offset).saturating_duration_since(Instant::now());
+            let wait = offset.saturating_sub(start.elapsed());
             if !wait.is_zero() {
                 thread::sleep(wait);
             }
@@ -108,13 +104,9 @@ mod tests {
     fn threads_share_each_start_once() {
         let pace = Pace::new(100_000.0, Duration::from_millis(100));
         let mut all: Vec<Duration> = thread::scope(|scope| {
-            let workers: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| (&pace).collect::<Vec<_>>()))
-                .collect();
-            workers
-                .into_iter()
-                .flat_map(|worker| worker.join().unwrap())
-                .collect()
+            let workers: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| (&pace).collect::<Vec<_>>())).collect();
+            workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
         });
         all.sort_unstable();
         all.dedup();

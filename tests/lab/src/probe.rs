@@ -68,19 +68,12 @@ pub(crate) fn drain(stream: &mut TcpStream) -> (Vec<u8>, Option<io::ErrorKind>) 
 
 /// True when nothing arrives for a moment and the connection stays open.
 pub(crate) fn is_silent(stream: &mut TcpStream) -> bool {
-    stream
-        .set_read_timeout(Some(Duration::from_millis(150)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
     let silent = match stream.read(&mut [0; 16]) {
-        Err(error) => matches!(
-            error.kind(),
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-        ),
+        Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
         Ok(_) => false,
     };
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     silent
 }
 

@@ -49,10 +49,7 @@ impl Registry {
     /// Replaces the document; the next request gets the new one.
     pub fn publish(&self, document: &Document) {
         let fresh = Published::new(document);
-        *self
-            .published
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = fresh;
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = fresh;
     }
 
     /// The URL of the document.
@@ -89,12 +86,11 @@ fn respond(published: &RwLock<Published>, request: &Request) -> Answer {
             } else {
                 Answer::bytes(200, "application/json", now.json.as_bytes())
             };
-            answer
-                .header("Cache-Control", "max-age=300")
-                .header("ETag", &now.etag)
+            answer.header("Cache-Control", "max-age=300").header("ETag", &now.etag)
         }),
-        "/services" => Answer::html(301, &page("301 Moved Permanently"))
-            .header("Location", "/api/v1/services"),
+        "/services" => {
+            Answer::html(301, &page("301 Moved Permanently")).header("Location", "/api/v1/services")
+        }
         "/health" => Answer::bytes(200, "application/json", "{\"status\":\"healthy\"}"),
         _ => Answer::html(404, &page("404 Not Found")),
     }

@@ -255,11 +255,8 @@ impl Shared {
             if left.is_zero() {
                 return;
             }
-            visitors = self
-                .left
-                .wait_timeout(visitors, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            visitors =
+                self.left.wait_timeout(visitors, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -277,20 +274,15 @@ impl Shared {
             visitors.listed.insert(id, Arc::clone(&connection));
             id
         };
-        let visit = Visit {
-            shared: Arc::clone(self),
-            connection: Some(connection),
-            id,
-        };
+        let visit = Visit { shared: Arc::clone(self), connection: Some(connection), id };
         // Should the thread not start, dropping the visit cleans up.
-        let _ = thread::Builder::new()
-            .name("lab-connection".into())
-            .stack_size(STACK)
-            .spawn(move || {
+        let _ = thread::Builder::new().name("lab-connection".into()).stack_size(STACK).spawn(
+            move || {
                 if let Some(connection) = &visit.connection {
                     conduct::serve(&visit.shared, connection);
                 }
-            });
+            },
+        );
     }
 }
 

@@ -75,10 +75,7 @@ fn status_and_redirect_are_written_as_given() {
             b"slow down".to_vec()
         )
     );
-    server.set(Mode::Redirect {
-        to: "http://x/y".into(),
-        code: 307,
-    });
+    server.set(Mode::Redirect { to: "http://x/y".into(), code: 307 });
     get(&mut stream, "/");
     assert_eq!(
         answer(&mut stream).0,
@@ -123,9 +120,7 @@ fn hangs_hang_and_end_with_the_server_or_the_client() {
     assert_eq!(got, head.as_bytes());
     assert!(is_silent(&mut stream));
     drop(stream);
-    eventually("the hung thread ends with its client", || {
-        server.stats().connections_open == 0
-    });
+    eventually("the hung thread ends with its client", || server.stats().connections_open == 0);
 }
 
 #[test]
@@ -187,10 +182,7 @@ fn entering_a_reset_mode_kills_idle_connections() {
 
 #[test]
 fn drip_and_slow_are_complete_but_late() {
-    let (server, mut stream) = served(Mode::Drip {
-        bytes: 5,
-        every_ms: 10,
-    });
+    let (server, mut stream) = served(Mode::Drip { bytes: 5, every_ms: 10 });
     let (head, body) = answer(&mut stream);
     assert!(head.contains("Content-Length: 5\r\n"));
     assert_eq!(body, b"xxxxx");
@@ -276,9 +268,7 @@ fn handlers_have_their_say_and_may_panic() {
     }))
     .unwrap();
     let mut stream = connect(&server);
-    stream
-        .write_all(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi")
-        .unwrap();
+    stream.write_all(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi").unwrap();
     let (head, body) = answer(&mut stream);
     assert!(head.starts_with("HTTP/1.1 201 "));
     assert_eq!(body, b"2");
@@ -289,9 +279,7 @@ fn handlers_have_their_say_and_may_panic() {
     let mut stream = connect(&server);
     get(&mut stream, "/boom");
     drain(&mut stream);
-    eventually("the panicked connection is gone", || {
-        server.stats().connections_open == 0
-    });
+    eventually("the panicked connection is gone", || server.stats().connections_open == 0);
     assert_eq!(fetch(server.addr(), "/", "").0, 201);
 }
 
@@ -336,4 +324,48 @@ fn bad_clients_get_a_status_or_a_close_and_never_the_server() {
     }
     assert_eq!(fetch(server.addr(), "/", "").0, 200);
     eventually("bad connections are gone", || server.stats().connections_open == 0);
+}
+
+#[test]
+fn changing_modes_under_load_loses_neither_server_nor_connections() {
+    let server = FaultServer::start().unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stopped = || stop.load(std::sync::atomic::Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while !stopped() {
+                    let Ok(mut stream) = dial(server.addr()) else {
+                        continue;
+                    };
+                    // A hang must not outlast the test.
+                    let patience = Some(Duration::from_millis(20));
+                    let _ = stream.set_read_timeout(patience);
+                    let request = b"GET / HTTP/1.1\r\n\r\n";
+                    while !stopped()
+                        && stream.write_all(request).is_ok()
+                        && stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0)
+                    {
+                    }
+                }
+            });
+        }
+        for _ in 0..40 {
+            for mode in [
+                Mode::Ok,
+                Mode::Refuse,
+                Mode::HangOnAccept,
+                Mode::ResetBeforeHead,
+                Mode::Refuse,
+                Mode::HangBeforeHead,
+            ] {
+                server.set(mode);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    server.set(Mode::Ok);
+    assert_eq!(fetch(server.addr(), "/", "").0, 200);
+    eventually("all connections end", || server.stats().connections_open == 0);
 }

@@ -19,7 +19,8 @@ const OBJECT_LIMIT: usize = 1024;
 /// `/health` says healthy.
 #[must_use]
 pub fn billing(service: &str, cluster: &str, instance: &str) -> Handler {
-    let (service, cluster, instance) = (service.to_owned(), cluster.to_owned(), instance.to_owned());
+    let (service, cluster, instance) =
+        (service.to_owned(), cluster.to_owned(), instance.to_owned());
     Arc::new(move |request| {
         if request.route() == "/health" {
             return Answer::json(200, &json!({"status": "healthy"}));
@@ -103,10 +104,8 @@ fn no_such(code: &str, resource: &str) -> Answer {
 
 fn xml(status: u16, code: &str, resource: &str) -> Answer {
     // The resource comes from the client: nothing of it may become markup.
-    let resource: String = resource
-        .chars()
-        .filter(|letter| !matches!(letter, '<' | '>' | '&'))
-        .collect();
+    let resource: String =
+        resource.chars().filter(|letter| !matches!(letter, '<' | '>' | '&')).collect();
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code>\
          <Message>{code}</Message><Resource>{resource}</Resource></Error>"
@@ -231,12 +230,7 @@ mod tests {
         let absent = ask(&vault, "GET", "/v1/missing", &[("x-vault-token", "t")]);
         assert_eq!((absent.status, absent.body), (404, b"{\"errors\":[]}".to_vec()));
         assert_eq!(ask(&vault, "GET", "/v1/sys/health", &[]).status, 200);
-        let renewed = ask(
-            &vault,
-            "POST",
-            "/v1/auth/token/renew-self",
-            &[("x-vault-token", "t")],
-        );
+        let renewed = ask(&vault, "POST", "/v1/auth/token/renew-self", &[("x-vault-token", "t")]);
         let value: Value = serde_json::from_slice(&renewed.body).unwrap();
         assert_eq!(value["auth"]["lease_duration"], 3600);
     }

@@ -46,9 +46,7 @@ pub(crate) fn read_request<R: BufRead>(
     };
     if framing != Framing::Empty
         && version == Version::Http11
-        && request
-            .header("expect")
-            .is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
+        && request.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
     {
         proceed()?;
     }
@@ -90,10 +88,7 @@ fn read_head<R: BufRead>(reader: &mut R, head: &mut Vec<u8>) -> io::Result<HeadE
         }
         // A client may send empty lines between requests (RFC 9112, 2.2).
         if head.is_empty() {
-            let blank = buffer
-                .iter()
-                .take_while(|byte| matches!(byte, b'\r' | b'\n'))
-                .count();
+            let blank = buffer.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
             if blank > 0 {
                 reader.consume(blank);
                 continue;
@@ -104,9 +99,7 @@ fn read_head<R: BufRead>(reader: &mut R, head: &mut Vec<u8>) -> io::Result<HeadE
         let from = old.saturating_sub(3);
         let room = (HEAD_LIMIT + 4).saturating_sub(old).min(buffer.len());
         head.extend_from_slice(&buffer[..room]);
-        let end = head[from..]
-            .windows(4)
-            .position(|window| window == b"\r\n\r\n");
+        let end = head[from..].windows(4).position(|window| window == b"\r\n\r\n");
         match end {
             Some(position) => {
                 let end = from + position + 4;
@@ -401,14 +394,8 @@ mod tests {
             status(b"GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"),
             400
         );
-        assert_eq!(
-            status(b"GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n"),
-            501
-        );
-        assert_eq!(
-            status(b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
-            400
-        );
+        assert_eq!(status(b"GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n"), 501);
+        assert_eq!(status(b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), 400);
     }
 
     #[test]
@@ -416,10 +403,7 @@ mod tests {
         let mut long = b"GET / HTTP/1.1\r\nA: ".to_vec();
         long.resize(HEAD_LIMIT + 100, b'a');
         assert_eq!(status(&long), 431);
-        assert_eq!(
-            status(b"GET / HTTP/1.1\r\nContent-Length: 8388609\r\n\r\n"),
-            413
-        );
+        assert_eq!(status(b"GET / HTTP/1.1\r\nContent-Length: 8388609\r\n\r\n"), 413);
         assert_eq!(
             status(b"GET / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n"),
             413
@@ -454,10 +438,7 @@ mod tests {
     #[test]
     fn answers_are_framed_unless_the_handler_framed_them() {
         let mut out = Vec::new();
-        let frame = Frame {
-            head_only: false,
-            keep_alive: true,
-        };
+        let frame = Frame { head_only: false, keep_alive: true };
         write_answer(&mut out, &Answer::text(200, "hi"), frame);
         assert_eq!(
             String::from_utf8_lossy(&out),
@@ -466,9 +447,33 @@ mod tests {
         out.clear();
         let lying = Answer::new(200).header("content-length", "9");
         write_answer(&mut out, &lying, frame);
-        assert_eq!(
-            String::from_utf8_lossy(&out),
-            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n"
-        );
+        assert_eq!(String::from_utf8_lossy(&out), "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n");
+    }
+
+    #[test]
+    fn no_mutation_of_a_request_breaks_the_reader() {
+        let seeds: [&[u8]; 3] = [
+            b"POST /a?b HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+            b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;q\r\nabc\r\n0\r\nT: r\r\n\r\n",
+            b"GET http://h/ HTTP/1.0\r\nConnection: keep-alive, x\r\nExpect: 100-continue\r\n\r\n",
+        ];
+        let mut state = 3_u64;
+        let mut random = move |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as usize % below
+        };
+        for round in 0..6000 {
+            let mut bytes = seeds[round % seeds.len()].to_vec();
+            for _ in 0..=random(4) {
+                let place = random(bytes.len());
+                match random(3) {
+                    0 => bytes[place] = random(256) as u8,
+                    1 => bytes.insert(place, b"\r\n:;0f \xff"[random(8)]),
+                    _ => drop(bytes.remove(place)),
+                }
+            }
+            // `read` also checks that the split into reads does not matter.
+            read(&bytes);
+        }
     }
 }

@@ -1,0 +1,250 @@
+//! The blocking half: the plain twin of the async loop. No thread is started: a call that needs
+//! discovery fetches it itself, or waits for the thread that does.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use event_listener::Listener;
+use origin_core::call::Ticket;
+use origin_core::job::{Asker, Job, JobOutcome, Poll};
+use origin_core::ops::{Flow, Step};
+use origin_core::outcome::{Fault, Outcome, Sent};
+use origin_core::{Error, Request, Response, Time};
+
+use crate::flight::{Exchanged, Flight, Next};
+use crate::hub::{Hub, Slot, lock};
+use crate::response::Streaming;
+use crate::runtime::Runtime;
+
+/// What the blocking loop needs of an adapter, besides [`Runtime`].
+pub trait BlockingRuntime: Runtime<Body = Body<Self>> {
+    /// The body as the HTTP library hands it out.
+    type Raw: Read + Send + 'static;
+
+    /// Sleeps until `at`.
+    fn sleep_until(&self, at: Time);
+
+    /// One HTTP exchange up to the response head, which is given up at `head_by`; reading its
+    /// body fails at `body_by`, which is the same or later.
+    fn exchange(
+        &self,
+        request: http::Request<Bytes>,
+        head_by: Time,
+        body_by: Time,
+    ) -> Exchanged<Self::Raw>;
+
+    /// What a read error of a body means.
+    fn body_fault(error: &io::Error) -> Fault;
+}
+
+/// Runs a flow: each of its requests is one call.
+///
+/// # Errors
+/// Those of its calls, and of the flow itself.
+pub fn run<R: BlockingRuntime, F: Flow>(
+    hub: &Arc<Hub<R>>,
+    slot: &Arc<Slot>,
+    mut flow: F,
+) -> Result<F::Output, Error> {
+    let mut reply = None;
+    loop {
+        match flow.next(reply)? {
+            Step::Done(output) => return Ok(output),
+            Step::Send(request) => {
+                let flight = Flight::new(hub.clone(), slot.clone(), request);
+                reply = Some(collected(flight)?);
+            }
+        }
+    }
+}
+
+fn collected<R: BlockingRuntime>(mut flight: Flight<R>) -> Result<Response, Error> {
+    let mut answer = None;
+    let limit = flight.max_body();
+    drive(&mut flight, &mut answer, false, |exchanged: http::Response<R::Raw>| {
+        let (head, body) = exchanged.into_parts();
+        let body = collect::<R>(body, limit).map_err(|fault| (fault, Sent::Maybe))?;
+        Ok(http::Response::from_parts(head, body))
+    })?;
+    let report = flight.report();
+    let (head, body) = answer.unwrap_or_default().into_parts();
+    Ok(Response { status: head.status, headers: head.headers, body, report })
+}
+
+/// One call whose body is left to the caller.
+///
+/// # Errors
+/// Those of the call up to the response head.
+pub fn stream<R: BlockingRuntime>(
+    hub: Arc<Hub<R>>,
+    slot: Arc<Slot>,
+    request: Request,
+) -> Result<Streaming<Body<R>>, Error> {
+    let mut flight = Flight::new(hub, slot, request);
+    let mut answer = None;
+    let ticket = drive(&mut flight, &mut answer, true, Ok)?;
+    let report = flight.report();
+    let Some(response) = answer else {
+        return Err(Error::Body { service: report.service, fault: Fault::Reset });
+    };
+    let (head, raw) = response.into_parts();
+    let (hub, slot, left) = (flight.hub.clone(), flight.slot.clone(), flight.max_body());
+    let body = Body { raw: Box::new(raw), left, hub, slot, ticket, over: false };
+    Ok(Streaming { status: head.status, headers: head.headers, body, report })
+}
+
+/// The loop: asks the core what to do, does it, tells what came of it.
+fn drive<R: BlockingRuntime, T>(
+    flight: &mut Flight<R>,
+    answer: &mut Option<http::Response<T>>,
+    streamed: bool,
+    finish: impl Fn(http::Response<R::Raw>) -> Exchanged<T>,
+) -> Result<Ticket, Error> {
+    let runtime = flight.hub.runtime.clone();
+    if flight.hub.discovery_due(&flight.slot, runtime.now()) {
+        // A redirect makes one job follow another; the core bounds how many.
+        while let Poll::Run(job) =
+            flight.hub.poll_job(runtime.now(), Asker::Call(flight.deadline()))
+        {
+            perform(&flight.hub, *job);
+        }
+    }
+    let mut next = flight.begin();
+    loop {
+        next = match next {
+            Next::Send { request, deadline } => {
+                // A streamed body may go on after the head until the call's own deadline.
+                let body_by = if streamed { flight.deadline() } else { deadline.at };
+                let exchanged = runtime.exchange(request, deadline.at, body_by).and_then(&finish);
+                let outcome = match exchanged {
+                    Ok(response) => {
+                        let outcome = flight.outcome_of(response.status(), response.headers());
+                        *answer = Some(response);
+                        outcome
+                    }
+                    Err((fault, sent)) => Outcome::Failed { fault, sent },
+                };
+                flight.finished(outcome)
+            }
+            Next::WaitUntil(until) => {
+                runtime.sleep_until(until);
+                flight.wake()
+            }
+            Next::Park { until, epoch } => {
+                park(flight, until, epoch);
+                flight.wake()
+            }
+            Next::Answered(ticket) => return Ok(ticket),
+            Next::Failed(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits for the epoch of the service to move, carrying the fetch if nobody else does.
+fn park<R: BlockingRuntime>(flight: &Flight<R>, until: Time, epoch: u64) {
+    let (hub, slot) = (&flight.hub, &flight.slot);
+    loop {
+        let moved = slot.moved.listen();
+        if lock(&slot.service).epoch() != epoch {
+            return;
+        }
+        let now = hub.runtime.now();
+        if now >= until {
+            return;
+        }
+        match hub.poll_job(now, Asker::Call(until)) {
+            Poll::Run(job) => perform(hub, *job),
+            Poll::Wait(at) => {
+                // A bound, so that a time far away cannot overflow the platform's clock.
+                let span = now.until(at.min(until)).min(Duration::from_secs(3600));
+                let _ = moved.wait_timeout(span);
+            }
+        }
+    }
+}
+
+/// Does a job and brings its result back; says so if the thread unwinds on the way.
+fn perform<R: BlockingRuntime>(hub: &Arc<Hub<R>>, job: Job) {
+    struct Guard<'a, R: Runtime>(&'a Hub<R>, Option<origin_core::job::JobId>);
+    impl<R: Runtime> Drop for Guard<'_, R> {
+        fn drop(&mut self) {
+            if let Some(id) = self.1.take() {
+                self.0.finish_job(id, JobOutcome::Dropped);
+            }
+        }
+    }
+    let mut guard = Guard(hub, Some(job.id));
+    let mut request = http::Request::new(Bytes::new());
+    *request.uri_mut() = job.uri;
+    *request.headers_mut() = job.headers;
+    let exchanged = hub
+        .runtime
+        .exchange(request, job.deadline, job.deadline)
+        .map_err(|(fault, _)| fault)
+        .and_then(|response| {
+            let (head, body) = response.into_parts();
+            let body = collect::<R>(body, job.max_body as u64)?;
+            Ok(JobOutcome::Answered { status: head.status.as_u16(), headers: head.headers, body })
+        });
+    guard.1 = None;
+    hub.finish_job(job.id, exchanged.unwrap_or_else(JobOutcome::Failed));
+}
+
+/// Reads a whole body of at most `limit` bytes.
+fn collect<R: BlockingRuntime>(body: R::Raw, limit: u64) -> Result<Bytes, Fault> {
+    let mut whole = Vec::new();
+    body.take(limit.saturating_add(1)).read_to_end(&mut whole).map_err(|e| R::body_fault(&e))?;
+    if whole.len() as u64 > limit {
+        return Err(Fault::BodyTooLarge);
+    }
+    Ok(whole.into())
+}
+
+/// The body of a streamed response: a reader.
+pub struct Body<R: Runtime> {
+    raw: Box<dyn Read + Send>,
+    left: u64,
+    hub: Arc<Hub<R>>,
+    slot: Arc<Slot>,
+    ticket: Ticket,
+    over: bool,
+}
+
+impl<R: Runtime> std::fmt::Debug for Body<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Body({}, at most {} bytes)", self.slot.name, self.left)
+    }
+}
+
+impl<R: BlockingRuntime> Read for Body<R> {
+    /// Reads on. Fails with the fault as text when the body breaks off, when the call's deadline
+    /// passes, or past the limit of the body.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.over || buffer.is_empty() {
+            return Ok(0);
+        }
+        match self.raw.read(buffer) {
+            Ok(0) => {
+                self.over = true;
+                Ok(0)
+            }
+            Ok(count) if count as u64 > self.left => {
+                self.over = true;
+                Err(io::Error::other(Fault::BodyTooLarge.text()))
+            }
+            Ok(count) => {
+                self.left -= count as u64;
+                Ok(count)
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(e),
+            Err(e) => {
+                self.over = true;
+                let fault = R::body_fault(&e);
+                lock(&self.slot.service).body_failed(self.hub.runtime.now(), self.ticket, fault);
+                Err(io::Error::new(e.kind(), fault.text()))
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The client and its builder: the same for every runtime.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use origin_core::config::{DiscoveryConfig, EndpointConfig, Policy, Rules};
+use origin_core::notice::Notice;
+use origin_core::ops::secrets::{Secrets, Token};
+use origin_core::ops::storage::Storage;
+use origin_core::ops::{Caller, Flow};
+use origin_core::snapshot::Snapshot;
+use origin_core::{Config, ConfigError, Error};
+
+use crate::hub::Hub;
+use crate::request::Upstream;
+use crate::roots::Roots;
+use crate::runtime::{Options, Runtime};
+
+/// A client. Cheap to clone; all clones share breakers, budgets, connections and discovery.
+/// Dropping the last one ends its background work.
+pub struct Client<R: Runtime> {
+    hub: Arc<Hub<R>>,
+}
+
+impl<R: Runtime> Clone for Client<R> {
+    fn clone(&self) -> Self {
+        Client { hub: self.hub.clone() }
+    }
+}
+
+impl<R: Runtime> fmt::Debug for Client<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({})", self.hub.source())
+    }
+}
+
+impl<R: Runtime> Client<R> {
+    /// Starts building a client.
+    #[must_use]
+    pub fn builder() -> Builder<R> {
+        Builder {
+            config: Config::default(),
+            token: None,
+            roots: Roots::default(),
+            runtime: std::marker::PhantomData,
+        }
+    }
+
+    /// The service called `name`, for requests of your own. Keep the handle: it is cheap to clone.
+    ///
+    /// # Errors
+    /// [`Error::UnknownService`] when the present discovery document, or the configuration, does
+    /// not know it; before the first document that shows with the first call instead.
+    pub fn service(&self, name: &str) -> Result<Upstream<R>, Error> {
+        Ok(Upstream::new(self.hub.clone(), self.hub.slot(name)?))
+    }
+
+    /// Object storage: the service `storage`.
+    #[must_use]
+    pub fn storage(&self) -> Storage<Client<R>> {
+        Storage::new(self.clone())
+    }
+
+    /// Secrets (Vault): the service `secrets`. Without a token its calls say so.
+    #[must_use]
+    pub fn secrets(&self) -> Secrets<Client<R>> {
+        Secrets::new(self.clone(), self.hub.token.clone())
+    }
+
+    /// Everything the client knows at this moment: health, breakers, last successes, failures,
+    /// primaries and backups, discovery with its age, recent notices.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.hub.snapshot()
+    }
+
+    /// Recent notices of discovery and all services, oldest first: every connection issue, breaker
+    /// change, failover and discovery trouble, each once.
+    #[must_use]
+    pub fn notices(&self) -> Vec<Notice> {
+        self.hub.notices()
+    }
+
+    /// The configuration it was built from, the seed filled in.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        Config { seed: Some(self.hub.seed), ..self.hub.config.clone() }
+    }
+}
+
+impl<R: Runtime> Caller for Client<R> {
+    type Reply<T: Send + 'static> = R::Reply<T>;
+
+    fn run<F: Flow>(&self, flow: F) -> R::Reply<F::Output> {
+        match self.hub.slot(flow.service()) {
+            Ok(slot) => R::run(self.hub.clone(), slot, flow),
+            Err(error) => R::ready(Err(error)),
+        }
+    }
+}
+
+/// Builds a [`Client`]. Everything has a default but where the services are: give a discovery
+/// URL, or endpoints, or both.
+#[derive(Clone)]
+pub struct Builder<R> {
+    config: Config,
+    token: Option<Token>,
+    roots: Roots,
+    runtime: std::marker::PhantomData<fn() -> R>,
+}
+
+impl<R> fmt::Debug for Builder<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .field("token", &self.token)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: Runtime> Builder<R> {
+    /// Starts from a whole configuration, for example one read by [`Config::from_toml`].
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Changes any part of the configuration.
+    #[must_use]
+    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Where the discovery document is.
+    #[must_use]
+    pub fn discovery(mut self, url: impl Into<String>) -> Self {
+        let config = self.config.discovery.take().unwrap_or_default();
+        self.config.discovery = Some(DiscoveryConfig { url: url.into(), ..config });
+        self
+    }
+
+    /// The name of the cluster this program runs in.
+    #[must_use]
+    pub fn local_cluster(mut self, name: impl Into<String>) -> Self {
+        self.config.local_cluster = Some(name.into());
+        self
+    }
+
+    /// Injects an endpoint of `service`, which is then never looked up in discovery. Call it again
+    /// for more.
+    #[must_use]
+    pub fn endpoint(mut self, service: impl Into<String>, address: impl Into<String>) -> Self {
+        let service = self.config.services.entry(service.into()).or_default();
+        service.endpoints.push(EndpointConfig::at(address));
+        self
+    }
+
+    /// The policies of every service that has none of its own.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.config.policy = policy;
+        self
+    }
+
+    /// Deadline of a whole call. Default 30 s.
+    #[must_use]
+    pub fn timeout(mut self, total: Duration) -> Self {
+        self.config.policy.deadline.total = total;
+        self
+    }
+
+    /// Limit of one attempt. Default 10 s, or the total.
+    #[must_use]
+    pub fn attempt_timeout(mut self, attempt: Duration) -> Self {
+        self.config.policy.deadline.attempt = Some(attempt);
+        self
+    }
+
+    /// Limit of connecting. Default 1 s, or the attempt.
+    #[must_use]
+    pub fn connect_timeout(mut self, connect: Duration) -> Self {
+        self.config.policy.deadline.connect = Some(connect);
+        self
+    }
+
+    /// Seed of every random choice, for reproducible behaviour.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.config.seed = Some(seed);
+        self
+    }
+
+    /// The Vault token. Sent to the service `secrets` and to no other. Empty counts as none.
+    #[must_use]
+    pub fn vault_token(mut self, token: &str) -> Self {
+        self.token = Token::new(token);
+        self
+    }
+
+    /// The Vault token from an environment variable, `VAULT_CLIENT_TOKEN` as a rule. Unset or
+    /// empty is no error: calls that need the token say so.
+    #[must_use]
+    pub fn vault_token_from_env(mut self, variable: &str) -> Self {
+        self.token = std::env::var(variable).ok().and_then(|text| Token::new(&text));
+        self
+    }
+
+    /// Who is trusted to vouch for servers. Default: Mozilla's list.
+    #[must_use]
+    pub fn roots(mut self, roots: Roots) -> Self {
+        self.roots = roots;
+        self
+    }
+
+    /// Checks everything and builds the client. No connection is made and no thread started.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the field and the reason.
+    pub fn build(self) -> Result<Client<R>, ConfigError> {
+        self.config.check()?;
+        let rules = Rules::of(&self.config.policy, "policy")?;
+        let limits = &self.config.limits;
+        let runtime = R::build(&Options {
+            connect: rules.connect,
+            max_head: limits.head,
+            idle_connections: limits.idle_connections,
+            idle_timeout: limits.idle_timeout,
+            roots: self.roots,
+        })?;
+        // The driver is where randomness enters: once, here, unless the user chose a seed.
+        let seed =
+            self.config.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
+        Ok(Client { hub: Arc::new(Hub::new(runtime, self.config, seed, self.token)?) })
+    }
+}

@@ -1,0 +1,222 @@
+//! One call in flight: the core's `Call` together with the lock, the trail of attempts, and the
+//! guarantee that a dropped call gives back what it holds. Both loops, async and blocking, are
+//! written on this.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+use origin_core::call::{AttemptId, Choice, Deadline, Ticket, Why};
+use origin_core::error::{Failure, Skipped};
+use origin_core::outcome::{Fault, Outcome, Sent};
+use origin_core::request::AttemptReport;
+use origin_core::{Action, Call, Error, Event, Report, Request, Time, Verdict, headers};
+
+use crate::hub::{Hub, Slot, lock};
+use crate::runtime::Runtime;
+
+/// What the driver has to do next.
+pub(crate) enum Next {
+    /// Send this and report with [`Flight::finished`].
+    Send { request: http::Request<bytes::Bytes>, deadline: Deadline },
+    /// Wait for the epoch to move, until then at most; then [`Flight::wake`].
+    Park { until: Time, epoch: u64 },
+    /// Wait; then [`Flight::wake`].
+    WaitUntil(Time),
+    /// The last response is the answer.
+    Answered(Ticket),
+    /// There is none.
+    Failed(Error),
+}
+
+/// What an exchange came to: the response (its body in `B`), or why there is none.
+pub(crate) type Exchanged<B> = Result<http::Response<B>, (Fault, Sent)>;
+
+pub(crate) struct Flight<R: Runtime> {
+    pub(crate) hub: Arc<Hub<R>>,
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) request: Request,
+    call: Call,
+    began: Time,
+    trail: Vec<AttemptReport>,
+    current: Option<Current>,
+    over: bool,
+}
+
+struct Current {
+    attempt: AttemptId,
+    why: Choice,
+    sent: Time,
+    place: Option<(Arc<str>, Arc<str>)>,
+}
+
+impl<R: Runtime> Flight<R> {
+    pub(crate) fn new(hub: Arc<Hub<R>>, slot: Arc<Slot>, request: Request) -> Flight<R> {
+        let call = Call::new(request.spec, hub.seed, hub.call_number());
+        let began = hub.runtime.now();
+        Flight { hub, slot, request, call, began, trail: Vec::new(), current: None, over: false }
+    }
+
+    /// When the call ends at the latest, also before it has begun.
+    pub(crate) fn deadline(&self) -> Time {
+        match self.call.deadline() {
+            Time::NEVER => {
+                let total = self.request.spec.total;
+                self.began.plus(total.unwrap_or_else(|| lock(&self.slot.service).rules().total))
+            }
+            at => at,
+        }
+    }
+
+    /// Largest body to collect.
+    pub(crate) fn max_body(&self) -> u64 {
+        self.request.max_body.unwrap_or(self.hub.config.limits.body)
+    }
+
+    pub(crate) fn begin(&mut self) -> Next {
+        self.step(Event::Begin)
+    }
+
+    pub(crate) fn wake(&mut self) -> Next {
+        self.step(Event::Wake)
+    }
+
+    /// Reports the end of the attempt that [`Next::Send`] asked for.
+    pub(crate) fn finished(&mut self, outcome: Outcome) -> Next {
+        let Some(attempt) = self.current.as_ref().map(|current| current.attempt) else {
+            return self.wake();
+        };
+        let now = self.hub.runtime.now();
+        self.note(now, outcome);
+        self.step_at(now, Event::Finished(attempt, outcome))
+    }
+
+    /// The facts of a response head.
+    pub(crate) fn outcome_of(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
+        Outcome::Answered {
+            status: status.as_u16(),
+            pushback: headers::pushback(headers, self.hub.runtime.wall()),
+        }
+    }
+
+    fn step(&mut self, event: Event) -> Next {
+        let now = self.hub.runtime.now();
+        self.step_at(now, event)
+    }
+
+    fn step_at(&mut self, mut now: Time, mut event: Event) -> Next {
+        loop {
+            let mut service = lock(&self.slot.service);
+            match self.call.step(&mut service, now, event) {
+                Action::Send { attempt, to, deadline, why } => {
+                    let request = service
+                        .address(to)
+                        .ok_or(Fault::NotHttp)
+                        .and_then(|address| self.request.at(address));
+                    let place = service.label(to);
+                    drop(service);
+                    self.current = Some(Current { attempt, why, sent: now, place });
+                    match request {
+                        Ok(request) => return Next::Send { request, deadline },
+                        Err(fault) => {
+                            // Nothing to send to: that attempt is over before it began.
+                            let outcome = Outcome::Failed { fault, sent: Sent::Never };
+                            self.note(now, outcome);
+                            now = self.hub.runtime.now();
+                            event = Event::Finished(attempt, outcome);
+                        }
+                    }
+                }
+                Action::Park { until, epoch } => return Next::Park { until, epoch },
+                Action::WaitUntil(until) => return Next::WaitUntil(until),
+                Action::Done(Verdict::Answered(ticket)) => {
+                    self.over = true;
+                    return Next::Answered(ticket);
+                }
+                Action::Done(Verdict::Failed { why, until }) => {
+                    self.over = true;
+                    let skipped = service
+                        .refusals(now)
+                        .map(|(cluster, endpoint, open_for)| Skipped {
+                            cluster,
+                            endpoint,
+                            open_for,
+                        })
+                        .collect();
+                    let known = service.known().to_vec();
+                    let discovery = service.discovery_error().cloned();
+                    drop(service);
+                    return Next::Failed(self.error(now, why, until, known, discovery, skipped));
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, now: Time, outcome: Outcome) {
+        if let Some(current) = self.current.take() {
+            let (cluster, endpoint) = current.place.unwrap_or_else(|| ("?".into(), "?".into()));
+            let sent_after = current.sent.since(self.began);
+            let took = now.since(current.sent);
+            self.trail.push(AttemptReport {
+                cluster,
+                endpoint,
+                why: current.why,
+                sent_after,
+                took,
+                outcome,
+            });
+        }
+    }
+
+    fn error(
+        &mut self,
+        now: Time,
+        why: Why,
+        until: Time,
+        known: Vec<Arc<str>>,
+        discovery: Option<origin_core::discovery::DiscoveryError>,
+        mut skipped: Vec<Skipped>,
+    ) -> Error {
+        let service = self.slot.name.clone();
+        let retry_in = (until != Time::NEVER).then(|| now.until(until));
+        match why {
+            Why::UnknownService => return Error::UnknownService { service, known },
+            Why::BodyTooLarge => return Error::TooLarge { service, limit: self.max_body() },
+            _ => (),
+        }
+        // A call that ran out of time before any attempt, for want of a document, failed there.
+        if let (true, Some(error)) = (self.trail.is_empty(), discovery) {
+            return Error::Discovery { service, source_url: self.hub.source(), error, retry_in };
+        }
+        skipped.retain(|s| {
+            !self.trail.iter().any(|a| a.endpoint == s.endpoint && a.cluster == s.cluster)
+        });
+        let failure = Box::new(Failure { why, retry_in, report: self.report_at(now), skipped });
+        match why {
+            Why::Refused | Why::NoEndpoints => Error::Refused(failure),
+            Why::Deadline(_) => Error::Deadline(failure),
+            _ => Error::Exhausted(failure),
+        }
+    }
+
+    pub(crate) fn report(&mut self) -> Report {
+        let now = self.hub.runtime.now();
+        self.report_at(now)
+    }
+
+    fn report_at(&mut self, now: Time) -> Report {
+        Report {
+            service: self.slot.name.clone(),
+            elapsed: now.since(self.began),
+            attempts: std::mem::take(&mut self.trail),
+        }
+    }
+}
+
+impl<R: Runtime> Drop for Flight<R> {
+    fn drop(&mut self) {
+        if !self.over {
+            let now = self.hub.runtime.now();
+            let _ = self.call.step(&mut lock(&self.slot.service), now, Event::Abandoned);
+        }
+    }
+}

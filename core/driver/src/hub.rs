@@ -1,0 +1,247 @@
+//! What the handles of one client share: its machines behind their locks, and the bookkeeping
+//! between them. No decision is made here: the directory says when to fetch, a service says
+//! whom to call; the hub carries results from one to the other and wakes who waits.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use event_listener::Event;
+use origin_core::config::Rules;
+use origin_core::discovery::Directory;
+use origin_core::discovery::directory::Resolution;
+use origin_core::discovery::plan::injected;
+use origin_core::job::{Asker, JobId, JobOutcome, Poll};
+use origin_core::notice::Notice;
+use origin_core::ops::secrets::Token;
+use origin_core::snapshot::Snapshot;
+use origin_core::{Address, Config, ConfigError, Error, Service, Time};
+
+use crate::runtime::Runtime;
+
+/// Locks, whatever happened to an earlier holder: the machines have no invariant that a panic
+/// of a driver could break half-way, since each step is one call.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One service of a client.
+pub struct Slot {
+    /// Its machine.
+    pub(crate) service: Mutex<Service>,
+    /// Notified when its epoch moves.
+    pub(crate) moved: Event,
+    pub(crate) name: Arc<str>,
+    /// Whether its endpoints come from discovery.
+    pub(crate) discovered: bool,
+}
+
+/// The shared inside of a client. Applications see it only through the adapters.
+pub struct Hub<R> {
+    pub(crate) runtime: Arc<R>,
+    pub(crate) config: Config,
+    pub(crate) seed: u64,
+    pub(crate) token: Option<Token>,
+    directory: Option<Mutex<Directory>>,
+    slots: RwLock<BTreeMap<Arc<str>, Arc<Slot>>>,
+    next_call: AtomicU64,
+    /// When a call should ask for a discovery job, in nanoseconds: keeps the lock off calls.
+    call_due: AtomicU64,
+    /// Notified when the client is dropped.
+    pub(crate) closed: Arc<Event>,
+    #[cfg(feature = "hyper")]
+    pub(crate) background: std::sync::atomic::AtomicBool,
+}
+
+impl<R: Runtime> Hub<R> {
+    pub(crate) fn new(
+        runtime: R,
+        config: Config,
+        seed: u64,
+        token: Option<Token>,
+    ) -> Result<Hub<R>, ConfigError> {
+        let local = config.local_cluster.as_deref().map(Arc::from);
+        let directory = config
+            .discovery
+            .clone()
+            .map(|discovery| Directory::new(discovery, local, seed).map(Mutex::new))
+            .transpose()?;
+        let hub = Hub {
+            runtime: Arc::new(runtime),
+            seed,
+            token,
+            directory,
+            slots: RwLock::default(),
+            next_call: AtomicU64::new(0),
+            call_due: AtomicU64::new(0),
+            closed: Arc::new(Event::new()),
+            #[cfg(feature = "hyper")]
+            background: false.into(),
+            config,
+        };
+        let now = hub.runtime.now();
+        let names: Vec<String> = hub.config.services.keys().cloned().collect();
+        for name in names {
+            hub.open(now, &name)?;
+        }
+        Ok(hub)
+    }
+
+    /// The number of the next call: its random stream.
+    pub(crate) fn call_number(&self) -> u64 {
+        self.next_call.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The slot of `name`, made on first use.
+    ///
+    /// A name that the present discovery document does not know is refused here, without a
+    /// request and without a slot, so that wrong names cannot fill memory.
+    pub(crate) fn slot(&self, name: &str) -> Result<Arc<Slot>, Error> {
+        if let Some(slot) = self.read_slots().get(name) {
+            return Ok(slot.clone());
+        }
+        let now = self.runtime.now();
+        let unknown = |known| Error::UnknownService { service: name.into(), known };
+        match &self.directory {
+            None => return Err(unknown(self.read_slots().keys().cloned().collect())),
+            Some(directory) => {
+                // Bound before the match: the guard of a scrutinee would live through it.
+                let resolution = lock(directory).resolve(now, name);
+                if let Resolution::Absent(known) = resolution {
+                    return Err(unknown(self.with_configured(known)));
+                }
+            }
+        }
+        Ok(self.open(now, name)?)
+    }
+
+    fn with_configured(&self, mut known: Vec<Arc<str>>) -> Vec<Arc<str>> {
+        let slots = self.read_slots();
+        known.extend(slots.values().filter(|slot| !slot.discovered).map(|slot| slot.name.clone()));
+        known.sort();
+        known.dedup();
+        known
+    }
+
+    fn read_slots(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<Arc<str>, Arc<Slot>>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self, now: Time, name: &str) -> Result<Arc<Slot>, ConfigError> {
+        origin_core::config::check_service_name(name)?;
+        let own = self.config.services.get(name);
+        let policy = own.and_then(|own| own.policy.as_ref()).unwrap_or(&self.config.policy);
+        let mut service = Service::new(name.into(), Rules::of(policy, "policy")?, self.seed);
+        let mut endpoints = Vec::new();
+        for endpoint in own.into_iter().flat_map(|own| &own.endpoints) {
+            let address = Address::parse(&endpoint.address).map_err(|e| {
+                ConfigError::new(format!("services.{name}.endpoints"), e.to_string())
+            })?;
+            endpoints.push((Arc::from(endpoint.cluster.as_str()), endpoint.role, address));
+        }
+        let discovered = endpoints.is_empty();
+        let resolution = match &self.directory {
+            _ if !discovered => {
+                Resolution::Found(injected(&endpoints, self.config.local_cluster.as_deref()))
+            }
+            Some(directory) => lock(directory).resolve(now, name),
+            None => Resolution::Absent(Vec::new()),
+        };
+        service.resolve(now, resolution);
+        let slot = Slot {
+            name: service.name().clone(),
+            service: Mutex::new(service),
+            moved: Event::new(),
+            discovered,
+        };
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(slots.entry(slot.name.clone()).or_insert_with(|| Arc::new(slot)).clone())
+    }
+
+    /// Whether a call on `slot` should look after discovery first. No lock.
+    pub(crate) fn discovery_due(&self, slot: &Slot, now: Time) -> bool {
+        slot.discovered && now.as_nanos() >= self.call_due.load(Ordering::Relaxed)
+    }
+
+    /// Asks the directory for a job.
+    pub(crate) fn poll_job(&self, now: Time, asker: Asker) -> Poll {
+        let Some(directory) = &self.directory else { return Poll::Wait(Time::NEVER) };
+        let mut directory = lock(directory);
+        let poll = directory.poll_job(now, asker);
+        self.call_due.store(directory.call_due(now).as_nanos(), Ordering::Relaxed);
+        poll
+    }
+
+    /// Brings the result of a job back, tells every service, and wakes who waits.
+    pub(crate) fn finish_job(&self, id: JobId, outcome: JobOutcome) {
+        let Some(directory) = &self.directory else { return };
+        let now = self.runtime.now();
+        let mut directory = lock(directory);
+        let moved = directory.job_done(now, id, outcome);
+        self.call_due.store(directory.call_due(now).as_nanos(), Ordering::Relaxed);
+        if !moved {
+            return;
+        }
+        let slots: Vec<Arc<Slot>> =
+            self.read_slots().values().filter(|slot| slot.discovered).cloned().collect();
+        // The directory stays locked, so that an older document cannot overtake a newer one.
+        for slot in &slots {
+            let resolution = directory.resolve(now, &slot.name);
+            lock(&slot.service).resolve(now, resolution);
+        }
+        drop(directory);
+        for slot in slots {
+            slot.moved.notify(usize::MAX);
+        }
+    }
+
+    /// Everything the client knows, at this moment.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let now = self.runtime.now();
+        let slots: Vec<Arc<Slot>> = self.read_slots().values().cloned().collect();
+        let mut services: Vec<_> =
+            slots.iter().map(|slot| lock(&slot.service).snapshot(now)).collect();
+        let mut discovery = None;
+        if let Some(directory) = &self.directory {
+            let mut directory = lock(directory);
+            discovery = Some(directory.snapshot(now));
+            // Services nobody has called are known all the same (000-19).
+            for name in directory.services().unwrap_or_default() {
+                if services.iter().all(|service| service.name != name) {
+                    let mut idle = Service::new(name.clone(), Rules::default(), self.seed);
+                    idle.resolve(now, directory.resolve(now, &name));
+                    services.push(idle.snapshot(now));
+                }
+            }
+        }
+        services.sort_by(|a, b| a.name.cmp(&b.name));
+        Snapshot { at: now, discovery, services, notices: self.notices() }
+    }
+
+    /// The kept notices of all machines, oldest first.
+    pub(crate) fn notices(&self) -> Vec<Notice> {
+        let mut notices: Vec<Notice> = Vec::new();
+        if let Some(directory) = &self.directory {
+            notices.extend(lock(directory).notices().since(0).cloned());
+        }
+        let slots: Vec<Arc<Slot>> = self.read_slots().values().cloned().collect();
+        for slot in slots {
+            notices.extend(lock(&slot.service).notices().since(0).cloned());
+        }
+        notices.sort_by_key(|notice| notice.at);
+        notices
+    }
+
+    /// The source of the discovery document, for errors.
+    pub(crate) fn source(&self) -> String {
+        self.directory
+            .as_ref()
+            .map_or_else(String::new, |directory| lock(directory).source().to_owned())
+    }
+}
+
+impl<R> Drop for Hub<R> {
+    fn drop(&mut self) {
+        self.closed.notify(usize::MAX);
+    }
+}

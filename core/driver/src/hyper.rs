@@ -1,0 +1,193 @@
+//! Connections of the async adapters: hyper's pooled client over whatever connector the runtime
+//! has, a limit on connecting, and what hyper's errors mean.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ::hyper::body::Incoming;
+use ::hyper::rt::Timer;
+use bytes::Bytes;
+use futures_lite::future::or;
+use http::Uri;
+use http_body_util::Full;
+use hyper_util::client::legacy::connect::Connect;
+use hyper_util::client::legacy::{Client, Error};
+use origin_core::outcome::{Fault, Sent};
+use tower_service::Service;
+
+use crate::flight::Exchanged;
+use crate::runtime::Options;
+
+/// hyper's pooled client: HTTP/1.1, and HTTP/2 where TLS negotiates it.
+pub struct Pooled<C> {
+    client: Client<C, Full<Bytes>>,
+}
+
+impl<C> fmt::Debug for Pooled<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pooled")
+    }
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Pooled<C> {
+    /// A pool over `connector`, spawning with `executor` and timing with `timer`.
+    pub fn new<E, T>(connector: C, executor: E, timer: T, options: &Options) -> Pooled<C>
+    where
+        E: ::hyper::rt::Executor<Pin<Box<dyn Future<Output = ()> + Send>>>
+            + Send
+            + Sync
+            + Clone
+            + 'static,
+        T: Timer + Send + Sync + Clone + 'static,
+    {
+        let mut builder = Client::builder(executor);
+        builder
+            .pool_timer(timer.clone())
+            .timer(timer)
+            .pool_idle_timeout(options.idle_timeout)
+            .pool_max_idle_per_host(options.idle_connections)
+            .http1_max_buf_size(options.max_head)
+            .http2_max_header_list_size(u32::try_from(options.max_head).unwrap_or(u32::MAX));
+        Pooled { client: builder.build(connector) }
+    }
+
+    /// One exchange up to the response head. Redirects are not followed.
+    ///
+    /// # Errors
+    /// What went wrong, and whether the request can have left.
+    pub async fn exchange(&self, request: http::Request<Bytes>) -> Exchanged<Incoming> {
+        self.client.request(request.map(Full::new)).await.map_err(|e| read(&e))
+    }
+}
+
+/// Why no connection came about. Connectors wrap their errors in this, so that the reason
+/// survives hyper's own wrapping.
+#[derive(Debug)]
+pub struct ConnectError {
+    /// The reason.
+    pub fault: Fault,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.fault.text())
+    }
+}
+
+impl StdError for ConnectError {}
+
+fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&e| e.source())
+}
+
+/// What an error of the pooled client means.
+fn read(error: &Error) -> (Fault, Sent) {
+    if error.is_connect() {
+        let known = chain(error).find_map(|e| e.downcast_ref::<ConnectError>());
+        return (known.map_or(Fault::Connect, |known| known.fault), Sent::Never);
+    }
+    let cause = chain(error).find_map(|e| e.downcast_ref::<::hyper::Error>());
+    (cause.map_or(Fault::Reset, body_fault), Sent::Maybe)
+}
+
+/// What an error of an open connection means.
+pub(crate) fn body_fault(error: &::hyper::Error) -> Fault {
+    if error.is_parse() {
+        // hyper tells the two apart in its text only.
+        let too_large = error.to_string().contains("too large");
+        if too_large { Fault::HeadTooLarge } else { Fault::Protocol }
+    } else if error.is_timeout() {
+        Fault::Timeout
+    } else {
+        Fault::Reset
+    }
+}
+
+/// A connector that gives up after a while. Counts resolving, TCP and TLS together, which the
+/// limits of the usual connectors do not.
+#[derive(Clone)]
+pub struct Limited<C, S> {
+    inner: C,
+    limit: Duration,
+    sleep: S,
+}
+
+impl<C, S> Limited<C, S> {
+    /// Gives `inner` at most `limit`, as measured by `sleep`.
+    pub fn new(inner: C, limit: Duration, sleep: S) -> Limited<C, S> {
+        Limited { inner, limit, sleep }
+    }
+}
+
+impl<C, S> fmt::Debug for Limited<C, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Limited({:?})", self.limit)
+    }
+}
+
+impl<C, S, F> Service<Uri> for Limited<C, S>
+where
+    C: Service<Uri>,
+    C::Future: Send + 'static,
+    C::Response: Send + 'static,
+    C::Error: Into<Box<dyn StdError + Send + Sync>>,
+    S: Fn(Duration) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    type Response = C::Response;
+    type Error = Box<dyn StdError + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<C::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connect = self.inner.call(uri);
+        let sleep = (self.sleep)(self.limit);
+        Box::pin(async move {
+            let limit = async {
+                sleep.await;
+                Err(ConnectError { fault: Fault::ConnectTimeout }.into())
+            };
+            or(async { connect.await.map_err(|e| classify(e.into())) }, limit).await
+        })
+    }
+}
+
+/// Finds the reason in a connector's error: what kind of step failed.
+fn classify(error: Box<dyn StdError + Send + Sync>) -> Box<dyn StdError + Send + Sync> {
+    let of = |e: &(dyn StdError + 'static)| -> Option<Fault> {
+        if let Some(known) = e.downcast_ref::<ConnectError>() {
+            return Some(known.fault);
+        }
+        #[cfg(feature = "rustls")]
+        if e.downcast_ref::<rustls::Error>().is_some() {
+            return Some(Fault::Tls);
+        }
+        // hyper-util's connector says so only in its text.
+        (e.to_string() == "dns error").then_some(Fault::Resolve)
+    };
+    let root: &(dyn StdError + 'static) = &*error;
+    let mut fault = Fault::Connect;
+    for e in chain(root) {
+        if let Some(found) = of(e) {
+            fault = found;
+            break;
+        }
+        // An `io::Error` hides what it wraps from `source`.
+        if let Some(found) =
+            e.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref).and_then(|e| of(e))
+        {
+            fault = found;
+            break;
+        }
+    }
+    ConnectError { fault }.into()
+}

@@ -1,0 +1,272 @@
+//! Requests of the user's own: a handle on a service, and a builder for one request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Method};
+use origin_core::ops::{Flow, Step};
+use origin_core::{Error, Request, Response};
+use serde::Serialize;
+
+use crate::hub::{Hub, Slot};
+use crate::response::Streaming;
+use crate::runtime::Runtime;
+
+/// A handle on one service.
+pub struct Upstream<R: Runtime> {
+    hub: Arc<Hub<R>>,
+    slot: Arc<Slot>,
+}
+
+impl<R: Runtime> Clone for Upstream<R> {
+    fn clone(&self) -> Self {
+        Upstream { hub: self.hub.clone(), slot: self.slot.clone() }
+    }
+}
+
+impl<R: Runtime> fmt::Debug for Upstream<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Upstream({})", self.slot.name)
+    }
+}
+
+impl<R: Runtime> Upstream<R> {
+    pub(crate) fn new(hub: Arc<Hub<R>>, slot: Arc<Slot>) -> Upstream<R> {
+        Upstream { hub, slot }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.slot.name
+    }
+
+    /// A request. `path` begins with `/` and is put below the endpoint's base path; a query may
+    /// follow, already encoded.
+    #[must_use]
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder<R> {
+        let parsed = match path.as_bytes().first() {
+            Some(b'/') => path
+                .parse::<PathAndQuery>()
+                .map_err(|_| "the path is not valid; percent-encode it".to_owned()),
+            _ => Err("the path must begin with '/'".to_owned()),
+        };
+        let (path, mistake) = match parsed {
+            Ok(path) => (path, None),
+            Err(mistake) => (PathAndQuery::from_static("/"), Some(mistake)),
+        };
+        let upstream = self.clone();
+        RequestBuilder { upstream, request: Request::new(method, path), mistake }
+    }
+
+    /// A `GET`.
+    #[must_use]
+    pub fn get(&self, path: &str) -> RequestBuilder<R> {
+        self.request(Method::GET, path)
+    }
+
+    /// A `HEAD`.
+    #[must_use]
+    pub fn head(&self, path: &str) -> RequestBuilder<R> {
+        self.request(Method::HEAD, path)
+    }
+
+    /// A `POST`. Not repeated once it may have left, unless marked idempotent.
+    #[must_use]
+    pub fn post(&self, path: &str) -> RequestBuilder<R> {
+        self.request(Method::POST, path)
+    }
+
+    /// A `PUT`.
+    #[must_use]
+    pub fn put(&self, path: &str) -> RequestBuilder<R> {
+        self.request(Method::PUT, path)
+    }
+
+    /// A `PATCH`. Not repeated once it may have left, unless marked idempotent.
+    #[must_use]
+    pub fn patch(&self, path: &str) -> RequestBuilder<R> {
+        self.request(Method::PATCH, path)
+    }
+
+    /// A `DELETE`.
+    #[must_use]
+    pub fn delete(&self, path: &str) -> RequestBuilder<R> {
+        self.request(Method::DELETE, path)
+    }
+}
+
+/// One request being put together. A mistake on the way shows when it is sent, as
+/// [`Error::Request`].
+pub struct RequestBuilder<R: Runtime> {
+    upstream: Upstream<R>,
+    request: Request,
+    mistake: Option<String>,
+}
+
+impl<R: Runtime> fmt::Debug for RequestBuilder<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?}", self.upstream, self.request)
+    }
+}
+
+impl<R: Runtime> RequestBuilder<R> {
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+            (Ok(name), Ok(value)) => {
+                self.request.headers.append(name, value);
+            }
+            (Err(_), _) => self.fault(format!("{:?} is not a header name", short(name))),
+            // Not the value: it may be a secret.
+            (_, Err(_)) => {
+                self.fault(format!("the value of header {:?} is not valid", short(name)))
+            }
+        }
+        self
+    }
+
+    /// Adds query parameters, percent-encoded.
+    #[must_use]
+    pub fn query(mut self, pairs: &[(&str, &str)]) -> Self {
+        let mut text = self.request.path.as_str().to_owned();
+        for (name, value) in pairs {
+            text.push(if text.contains('?') { '&' } else { '?' });
+            text.push_str(&origin_core::ops::encode_query(name));
+            text.push('=');
+            text.push_str(&origin_core::ops::encode_query(value));
+        }
+        match text.parse() {
+            Ok(path) => self.request.path = path,
+            Err(_) => self.fault("the query is too long".to_owned()),
+        }
+        self
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.request.body = body.into();
+        self
+    }
+
+    /// Sets the body to `value` as JSON, with its content type.
+    #[must_use]
+    pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(body) => {
+                self.request.body = body.into();
+                self.request
+                    .headers
+                    .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            }
+            Err(_) => self.fault("the body cannot be written as JSON".to_owned()),
+        }
+        self
+    }
+
+    /// Deadline of this call, instead of the policy's.
+    #[must_use]
+    pub fn timeout(mut self, total: Duration) -> Self {
+        self.request.spec.total = Some(total);
+        self
+    }
+
+    /// Limit of each attempt of this call, instead of the policy's.
+    #[must_use]
+    pub fn attempt_timeout(mut self, attempt: Duration) -> Self {
+        self.request.spec.attempt = Some(attempt);
+        self
+    }
+
+    /// Says whether repeating this request is safe, where the method does not tell.
+    #[must_use]
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        self.request.spec.idempotent = idempotent;
+        self
+    }
+
+    /// Largest response body of this call in bytes, instead of `limits.body`.
+    #[must_use]
+    pub fn max_body(mut self, bytes: u64) -> Self {
+        self.request.max_body = Some(bytes);
+        self
+    }
+
+    fn fault(&mut self, mistake: String) {
+        self.mistake.get_or_insert(mistake);
+    }
+
+    fn checked(&mut self) -> Result<(), Error> {
+        let service = self.upstream.slot.name.clone();
+        if let Some(reason) = self.mistake.take() {
+            return Err(Error::Request { service, reason });
+        }
+        let spec = &self.request.spec;
+        for (name, span) in [("timeout", spec.total), ("attempt_timeout", spec.attempt)] {
+            if span.is_some_and(|span| span.is_zero()) {
+                return Err(Error::Request {
+                    service,
+                    reason: format!("{name} must be longer than zero"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends it and collects the response. A body that breaks off half-way is a failed attempt
+    /// like any other. Any status that is not repeated is a response, not an error; see
+    /// [`Response::ok`].
+    pub fn send(mut self) -> R::Reply<Response> {
+        if let Err(error) = self.checked() {
+            return R::ready(Err(error));
+        }
+        let Upstream { hub, slot } = self.upstream;
+        let flow = Once { name: slot.name.clone(), request: Some(self.request) };
+        R::run(hub, slot, flow)
+    }
+
+    /// Sends it and yields the response at its head, the body still to be read. What is read is
+    /// not repeated: a body that breaks off is the reader's to handle.
+    pub fn send_streaming(mut self) -> R::Reply<Streaming<R::Body>> {
+        if let Err(error) = self.checked() {
+            return R::ready(Err(error));
+        }
+        let Upstream { hub, slot } = self.upstream;
+        R::stream(hub, slot, self.request)
+    }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+/// The flow of a single request.
+struct Once {
+    name: Arc<str>,
+    request: Option<Request>,
+}
+
+impl Flow for Once {
+    type Output = Response;
+
+    fn service(&self) -> &str {
+        &self.name
+    }
+
+    fn next(&mut self, reply: Option<Response>) -> Result<Step<Response>, Error> {
+        match (reply, self.request.take()) {
+            (Some(reply), _) => Ok(Step::Done(reply)),
+            (None, Some(request)) => Ok(Step::Send(request)),
+            (None, None) => Err(Error::Request {
+                service: self.name.clone(),
+                reason: "it was sent already".to_owned(),
+            }),
+        }
+    }
+}

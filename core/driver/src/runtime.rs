@@ -1,0 +1,59 @@
+//! What an adapter is to the driver: a clock, and a way to run calls. The async and the blocking
+//! half ask for a few functions more, in their own files.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use origin_core::ops::Flow;
+use origin_core::{ConfigError, Request, Time, Wall};
+
+use crate::hub::{Hub, Slot};
+use crate::roots::Roots;
+
+/// What an adapter has to know when it is built.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Limit of resolving, connecting and shaking hands.
+    pub connect: Duration,
+    /// Largest response head in bytes.
+    pub max_head: usize,
+    /// Idle connections kept per endpoint.
+    pub idle_connections: usize,
+    /// How long they are kept.
+    pub idle_timeout: Duration,
+    /// Who is trusted to vouch for servers.
+    pub roots: Roots,
+}
+
+/// An adapter: one runtime with its HTTP client.
+pub trait Runtime: Sized + Send + Sync + 'static {
+    /// What a call yields: `Result<T, Error>`, or a future of it.
+    type Reply<T: Send + 'static>;
+    /// The body of a streamed response.
+    type Body: Send + 'static;
+
+    /// Builds it.
+    ///
+    /// # Errors
+    /// What cannot be built from these options.
+    fn build(options: &Options) -> Result<Self, ConfigError>;
+
+    /// Time since an epoch of its own.
+    fn now(&self) -> Time;
+
+    /// Calendar time.
+    fn wall(&self) -> Wall;
+
+    /// Runs a flow on a service.
+    fn run<F: Flow>(hub: Arc<Hub<Self>>, slot: Arc<Slot>, flow: F) -> Self::Reply<F::Output>;
+
+    /// Runs one request and yields its response with the body still to come.
+    fn stream(
+        hub: Arc<Hub<Self>>,
+        slot: Arc<Slot>,
+        request: Request,
+    ) -> Self::Reply<crate::response::Streaming<Self::Body>>;
+
+    /// A reply that is there already.
+    fn ready<T: Send + 'static>(result: Result<T, origin_core::Error>) -> Self::Reply<T>;
+}

@@ -1,0 +1,288 @@
+//! Errors, by phase and by blame. Each says which service, what was tried, and what to do next;
+//! none contains a token, a body or a query string.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::call::{DeadlineKind, Why};
+use crate::config::ConfigError;
+use crate::discovery::DiscoveryError;
+use crate::request::Report;
+
+/// Everything that can go wrong with a call, and with building a client.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Yours, at build: the configuration was refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Yours: the request cannot be sent as it is.
+    #[error("{service}: the request is not valid: {reason}")]
+    Request {
+        /// The service it was meant for.
+        service: Arc<str>,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Yours: the call needs a credential that was not given.
+    #[error("{service}: this call needs {what}")]
+    Credential {
+        /// The service.
+        service: Arc<str>,
+        /// What is missing, and how to give it.
+        what: &'static str,
+    },
+    /// There is no discovery document, and none can be had.
+    #[error("{service}: discovery at {source_url} failed: {error}{}", retry_text(*retry_in))]
+    Discovery {
+        /// The service that was to be found.
+        service: Arc<str>,
+        /// Where the document should come from.
+        source_url: String,
+        /// Why there is none.
+        error: DiscoveryError,
+        /// When the next fetch will be tried.
+        retry_in: Option<Duration>,
+    },
+    /// The discovery document does not name the service.
+    #[error("unknown service {service:?}; known are: {}", known_text(known))]
+    UnknownService {
+        /// The name asked for.
+        service: Arc<str>,
+        /// The names there are.
+        known: Vec<Arc<str>>,
+    },
+    /// We refused without sending: every breaker is open, or there is no endpoint at all.
+    #[error("{0}")]
+    Refused(Box<Failure>),
+    /// A deadline passed, or left no room for another attempt.
+    #[error("{0}")]
+    Deadline(Box<Failure>),
+    /// Every candidate failed, or repeating was not allowed.
+    #[error("{0}")]
+    Exhausted(Box<Failure>),
+    /// Theirs: a response whose status says no. Only typed operations and
+    /// [`crate::Response::ok`] make an error of it.
+    #[error("{}: answered {status}", report.service)]
+    Status {
+        /// The status.
+        status: u16,
+        /// How it came about.
+        report: Box<Report>,
+    },
+    /// Theirs: a response that cannot be understood.
+    #[error("{service}: {what} cannot be read: {reason}")]
+    Decode {
+        /// The service.
+        service: Arc<str>,
+        /// What was to be read.
+        what: &'static str,
+        /// Why it cannot, without its content.
+        reason: String,
+    },
+    /// Theirs: a response body beyond its limit.
+    #[error(
+        "{service}: the response body exceeds the limit of {limit} bytes; raise limits.body or stream it"
+    )]
+    TooLarge {
+        /// The service.
+        service: Arc<str>,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A streamed body broke while it was being read.
+    #[error("{service}: the response body broke off: {fault}")]
+    Body {
+        /// The service.
+        service: Arc<str>,
+        /// What went wrong.
+        fault: crate::outcome::Fault,
+    },
+}
+
+fn retry_text(retry_in: Option<Duration>) -> String {
+    retry_in.map(|span| format!("; next try in {span:.1?}")).unwrap_or_default()
+}
+
+fn known_text(known: &[Arc<str>]) -> String {
+    if known.is_empty() {
+        return "none".to_owned();
+    }
+    let mut text = known.iter().take(20).map(|name| &**name).collect::<Vec<_>>().join(", ");
+    if known.len() > 20 {
+        text.push_str(&format!(" and {} more", known.len() - 20));
+    }
+    text
+}
+
+/// A call that ended without an answer: what was tried, and who was not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Why it ended.
+    pub why: Why,
+    /// When it may be worth trying again, if that is known.
+    pub retry_in: Option<Duration>,
+    /// The attempts.
+    pub report: Report,
+    /// Endpoints that were not tried because they may not be called now.
+    pub skipped: Vec<Skipped>,
+}
+
+/// An endpoint that was not tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Its cluster.
+    pub cluster: Arc<str>,
+    /// Its address.
+    pub endpoint: Arc<str>,
+    /// How long its breaker stays as it is; zero while a half-open attempt is out.
+    pub open_for: Duration,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { service, elapsed, attempts } = &self.report;
+        let count = attempts.len();
+        write!(f, "{service}: ")?;
+        match self.why {
+            Why::Refused => f.write_str("no endpoint may be called now")?,
+            Why::NoEndpoints => {
+                f.write_str("discovery names the service, but no endpoint of it")?
+            }
+            Why::Deadline(DeadlineKind::Total) => f.write_str("the total deadline passed")?,
+            Why::Deadline(DeadlineKind::Attempt) => {
+                f.write_str("the attempt deadline passed, and repeating is not safe")?
+            }
+            Why::Budget => f.write_str("no answer, and the retry budget is spent")?,
+            Why::NotRepeatable => f.write_str("no answer, and repeating is not safe")?,
+            Why::Abandoned => f.write_str("dropped by the caller")?,
+            _ => f.write_str("no candidate gave a usable answer")?,
+        }
+        write!(f, " ({count} attempt{} in {elapsed:.1?})", if count == 1 { "" } else { "s" })?;
+        for a in attempts {
+            write!(f, "; {} ({}): {}", a.endpoint, a.cluster, a.outcome)?;
+        }
+        for s in self.skipped.iter().take(20) {
+            write!(f, "; {} ({}): breaker open for {:.1?}", s.endpoint, s.cluster, s.open_for)?;
+        }
+        if self.skipped.len() > 20 {
+            write!(f, "; and {} more not tried", self.skipped.len() - 20)?;
+        }
+        match self.retry_in {
+            Some(span) => write!(f, "; try again in {span:.1?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error {
+    /// The failed call, where there was one.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Error::Refused(failure) | Error::Deadline(failure) | Error::Exhausted(failure) => {
+                Some(failure)
+            }
+            _ => None,
+        }
+    }
+
+    /// The service, where one is concerned.
+    #[must_use]
+    pub fn service(&self) -> Option<&str> {
+        match self {
+            Error::Config(_) => None,
+            Error::Request { service, .. }
+            | Error::Credential { service, .. }
+            | Error::Discovery { service, .. }
+            | Error::UnknownService { service, .. }
+            | Error::Decode { service, .. }
+            | Error::TooLarge { service, .. }
+            | Error::Body { service, .. } => Some(service),
+            Error::Status { report, .. } => Some(&report.service),
+            Error::Refused(f) | Error::Deadline(f) | Error::Exhausted(f) => Some(&f.report.service),
+        }
+    }
+
+    /// Attempts that were made.
+    #[must_use]
+    pub fn attempts(&self) -> usize {
+        match self {
+            Error::Status { report, .. } => report.attempts.len(),
+            _ => self.failure().map_or(0, |failure| failure.report.attempts.len()),
+        }
+    }
+
+    /// The status of the last response, if there was one.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Error::Status { status, .. } => Some(*status),
+            _ => match self.failure()?.report.attempts.last()?.outcome {
+                crate::outcome::Outcome::Answered { status, .. } => Some(status),
+                crate::outcome::Outcome::Failed { .. } => None,
+            },
+        }
+    }
+
+    /// Whether the same call may succeed later without anything being changed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Error::Discovery { .. } | Error::Body { .. } => true,
+            Error::Status { status, .. } => *status >= 500 || *status == 429,
+            _ => self.failure().is_some_and(|f| f.why != Why::NotRepeatable),
+        }
+    }
+
+    /// "Service unavailable": no answer could be had, whoever is to blame.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Error::Discovery { .. }) || self.failure().is_some()
+    }
+
+    /// "Circuit breaker open": refused without sending because breakers are open.
+    #[must_use]
+    pub fn is_circuit_open(&self) -> bool {
+        matches!(self, Error::Refused(failure) if failure.why == Why::Refused)
+    }
+
+    /// Whether a deadline ended it.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Error::Deadline(_))
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Error::Config(_) => "correct the named field",
+            Error::Request { .. } => "correct the request",
+            Error::Credential { .. } => "give the client the credential it names",
+            Error::Discovery { .. } => "check that the discovery URL is right and its server up",
+            Error::UnknownService { .. } => {
+                "correct the name, or add the service to the discovery document"
+            }
+            Error::Refused(f) if f.why == Why::NoEndpoints => {
+                "add endpoints of the service to the discovery document"
+            }
+            Error::Refused(_) => "wait for the time named; the endpoints failed repeatedly before",
+            Error::Deadline(_) => "look at the listed endpoints, or allow more time",
+            Error::Exhausted(f) if f.why == Why::Budget => {
+                "look at the listed endpoints; too many calls fail to repeat them all"
+            }
+            Error::Exhausted(f) if f.why == Why::NotRepeatable => {
+                "find out whether the request took effect; mark it idempotent if repeating is safe"
+            }
+            Error::Exhausted(_) => "look at the listed endpoints",
+            Error::Status { .. } => "see what the service says about the request",
+            Error::Decode { .. } => "check that this is the service and version you expect",
+            Error::TooLarge { .. } => "raise the limit or stream the body",
+            Error::Body { .. } => "read it again",
+        }
+    }
+}

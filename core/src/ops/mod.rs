@@ -1,0 +1,90 @@
+//! Typed operations, written once for every runtime. An operation is a [`Flow`]: a little machine
+//! that says which request to send next and what the replies amount to. What running one yields
+//! is the [`Caller`]'s: a `Result` in the blocking crate, a future of one in the async crates.
+
+pub mod secrets;
+pub mod storage;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::error::Error;
+use crate::request::{Request, Response};
+
+/// One or several requests to one service in sequence, and what they amount to.
+pub trait Flow: Send + 'static {
+    /// What it yields.
+    type Output: Send + 'static;
+
+    /// The service it talks to.
+    fn service(&self) -> &str;
+
+    /// What to do next: first with `None`, then with each reply.
+    ///
+    /// # Errors
+    /// A request that cannot be made, or a reply that means failure.
+    fn next(&mut self, reply: Option<Response>) -> Result<Step<Self::Output>, Error>;
+}
+
+/// What a flow wants. Moved once per request; boxing the request would cost an allocation.
+#[allow(clippy::large_enum_variant)]
+#[derive(Debug)]
+pub enum Step<T> {
+    /// This request to be sent.
+    Send(Request),
+    /// Nothing more: this is the result.
+    Done(T),
+}
+
+/// Whoever can run flows: a client on some runtime.
+pub trait Caller: Clone + Send + Sync + 'static {
+    /// What running a flow yields: `Result<T, Error>`, or a future of it.
+    type Reply<T: Send + 'static>;
+
+    /// Runs a flow.
+    fn run<F: Flow>(&self, flow: F) -> Self::Reply<F::Output>;
+}
+
+/// Everything but the unreserved characters of RFC 3986.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Percent-encodes one path segment, `/` included. A segment of dots only is encoded too, so
+/// that nobody on the way can take it for "the directory above".
+pub(crate) fn segment(text: &str) -> String {
+    match text {
+        "." => "%2E".to_owned(),
+        ".." => "%2E%2E".to_owned(),
+        _ => utf8_percent_encode(text, SEGMENT).to_string(),
+    }
+}
+
+/// Percent-encodes a name or value of a query.
+#[must_use]
+pub fn encode_query(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
+/// Percent-encodes each segment of a path and keeps the slashes.
+pub(crate) fn segments(text: &str) -> String {
+    text.split('/').map(segment).collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn paths_arrive_unmangled() {
+        assert_eq!(segments("path/to/secret"), "path/to/secret");
+        assert_eq!(segments("a b/ü/%2F/../x?y#z"), "a%20b/%C3%BC/%252F/%2E%2E/x%3Fy%23z");
+    }
+
+    proptest! {
+        #[test]
+        fn any_key_makes_a_valid_path(key in ".{0,200}") {
+            let path: http::uri::PathAndQuery = format!("/{}", segments(&key)).parse().unwrap();
+            prop_assert_eq!(path.query(), None);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Requests and responses as data: what a caller asks, what it gets, and the report of how.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::address::Address;
+use crate::call::{CallSpec, Choice};
+use crate::error::Error;
+use crate::outcome::{Fault, Outcome};
+
+/// A request to a service, not yet to an endpoint. Cheap to clone: attempts are made from it.
+#[derive(Clone)]
+pub struct Request {
+    /// Its method.
+    pub method: Method,
+    /// Path and query below the endpoint's base path.
+    pub path: PathAndQuery,
+    /// Its headers. Values marked sensitive are not printed.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// What decisions depend on.
+    pub spec: CallSpec,
+    /// Largest response body collected for it, instead of `limits.body`.
+    pub max_body: Option<u64>,
+}
+
+impl Request {
+    /// A request with an empty body. GET, HEAD, PUT, DELETE, OPTIONS and TRACE count as
+    /// idempotent (RFC 9110 §9.2.2); change [`CallSpec::idempotent`] where that is not so.
+    #[must_use]
+    pub fn new(method: Method, path: PathAndQuery) -> Request {
+        let spec = CallSpec { idempotent: method.is_idempotent(), ..CallSpec::default() };
+        Request {
+            method,
+            path,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            spec,
+            max_body: None,
+        }
+    }
+
+    /// The HTTP request of one attempt at `address`.
+    ///
+    /// # Errors
+    /// [`Fault::NotHttp`] when the address is not an HTTP address.
+    pub fn at(&self, address: &Address) -> Result<http::Request<Bytes>, Fault> {
+        let mut request = http::Request::new(self.body.clone());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = address.join(&self.path).ok_or(Fault::NotHttp)?;
+        request.headers_mut().clone_from(&self.headers);
+        Ok(request)
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither query nor body: either may carry a secret.
+        write!(f, "{} {} ({} body bytes)", self.method, self.path.path(), self.body.len())
+    }
+}
+
+/// A response with its whole body, and the report of how it came about.
+#[derive(Clone)]
+pub struct Response {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// How it came about.
+    pub report: Report,
+}
+
+impl Response {
+    /// Its status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Its headers.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// Its body.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Its body as text; invalid UTF-8 is replaced.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Its body read as JSON, whatever its content type says.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] with the position, never with the content.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|e| Error::Decode {
+            service: self.report.service.clone(),
+            what: "JSON body",
+            reason: json_reason(&e),
+        })
+    }
+
+    /// Itself if the status is a success (2xx), an error otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Status`].
+    pub fn ok(self) -> Result<Response, Error> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        Err(Error::Status { status: self.status.as_u16(), report: Box::new(self.report) })
+    }
+
+    /// How it came about: which endpoints were tried, why, and what they said.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+}
+
+/// What is wrong with a JSON text, without repeating any of it.
+pub(crate) fn json_reason(e: &serde_json::Error) -> String {
+    let what = match e.classify() {
+        serde_json::error::Category::Eof => "it is cut off",
+        serde_json::error::Category::Data => "it has another shape than expected",
+        _ => "it is not valid JSON",
+    };
+    format!("{what} (line {}, column {})", e.line(), e.column())
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} body bytes) {:?}", self.status, self.body.len(), self.report)
+    }
+}
+
+/// How a call went: every attempt with its place, reason and outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The service called.
+    pub service: Arc<str>,
+    /// From begin to verdict.
+    pub elapsed: Duration,
+    /// The attempts, in order.
+    pub attempts: Vec<AttemptReport>,
+}
+
+/// One attempt of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptReport {
+    /// Cluster of the endpoint.
+    pub cluster: Arc<str>,
+    /// Its address.
+    pub endpoint: Arc<str>,
+    /// Why it went there.
+    pub why: Choice,
+    /// When it was sent, counted from the begin of the call.
+    pub sent_after: Duration,
+    /// How long it took.
+    pub took: Duration,
+    /// What it met.
+    pub outcome: Outcome,
+}
+
+impl Report {
+    /// One line per attempt, for people: where, why, what, how long.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} attempt(s) in {:.1?}", self.service, self.attempts.len(), self.elapsed)?;
+        for (number, a) in (1..).zip(&self.attempts) {
+            let why = match a.why {
+                Choice::Preferred => "the preferred cluster",
+                Choice::Spill => "no sound endpoint ready in a more preferred cluster",
+                Choice::OtherEndpoint => "another endpoint of the cluster",
+                Choice::Failover => "the next cluster",
+                Choice::Again => "nobody else is left",
+            };
+            write!(
+                f,
+                "\n  {number}. +{:.1?} {} ({}): {} after {:.1?}; chosen as {why}",
+                a.sent_after, a.endpoint, a.cluster, a.outcome, a.took
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! Origin on async-std.
