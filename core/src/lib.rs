@@ -1,4 +1,49 @@
-//! The state machine of Origin (work in progress header)
+//! The state machine of Origin: decides, never does.
+//!
+//! Time and results go in, decisions come out. Nothing in this crate opens a socket, reads a
+//! clock, starts a thread, takes a lock or draws ambient randomness; the same inputs give the
+//! same outputs, bit for bit, on every machine. Adapters (`origin-tokio`, `origin-async-std`,
+//! `origin-blocking`) carry the decisions out.
+//!
+//! | machine | decides | file |
+//! |---|---|---|
+//! | [`Call`] | what one call does next: send, wait, park, give up | `call.rs` |
+//! | [`Service`] | what calls of a service share: endpoints, breakers, budget | `service.rs`, `pool.rs` |
+//! | [`discovery::Directory`] | when the discovery document is fetched and what is used meanwhile | `discovery/` |
+//! | [`policy`] | breaker, backoff, retry budget, stall suspicion, each usable alone | `policy/` |
+//!
+//! Driving a call is one loop: hand [`Call::step`] an [`Event`], do the [`Action`] it returns,
+//! report what came of it.
+//!
+//! ```
+//! use origin_core::call::{Action, Call, CallSpec, Event, Verdict};
+//! use origin_core::config::Rules;
+//! use origin_core::discovery::directory::Resolution;
+//! use origin_core::discovery::{Role, plan};
+//! use origin_core::outcome::{Fault, Outcome, Sent};
+//! use origin_core::{Address, Service, Time};
+//!
+//! let mut service = Service::new("billing".into(), Rules::default(), 42);
+//! let endpoints = [
+//!     ("beta".into(), Role::Backup, Address::parse("http://10.0.0.1:80").unwrap()),
+//!     ("alpha".into(), Role::Primary, Address::parse("http://10.1.0.1:80").unwrap()),
+//! ];
+//! let now = Time::ZERO;
+//! service.resolve(now, Resolution::Found(plan::injected(&endpoints, Some("beta"))));
+//!
+//! let mut call = Call::new(CallSpec { idempotent: true, ..CallSpec::default() }, 42, 0);
+//! // The local cluster is tried first ...
+//! let Action::Send { attempt, to, .. } = call.step(&mut service, now, Event::Begin) else { panic!() };
+//! assert_eq!(service.address(to).unwrap().as_str(), "http://10.0.0.1:80");
+//! // ... refuses the connection, and the primary takes over at once.
+//! let refused = Outcome::Failed { fault: Fault::Connect, sent: Sent::Never };
+//! let Action::Send { attempt, to, .. } =
+//!     call.step(&mut service, now, Event::Finished(attempt, refused)) else { panic!() };
+//! assert_eq!(service.address(to).unwrap().as_str(), "http://10.1.0.1:80");
+//! let done = call.step(&mut service, now, Event::Finished(attempt, Outcome::status(200)));
+//! assert!(matches!(done, Action::Done(Verdict::Answered(_))));
+//! ```
+
 pub mod address;
 pub mod call;
 pub mod config;
