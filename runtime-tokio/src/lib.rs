@@ -1,98 +1,53 @@
-//! Origin on tokio.
+//! Origin on tokio: name a service, get an answer, even while parts of the system are down.
+//!
+//! ```
+//! # use origin_lab::{World, WorldSpec};
+//! # let world = World::start(WorldSpec::default()).unwrap();
+//! # let url = world.discovery_url();
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! use origin_tokio::Client;
+//!
+//! let client = Client::builder()
+//!     .discovery(url)                                  // where the registry document is
+//!     .local_cluster("beta")                           // tried first, by its internal address
+//!     .vault_token_from_env("VAULT_CLIENT_TOKEN")      // sent to `secrets` and nowhere else
+//!     .build()?;
+//! let reply = client.service("billing")?.get("/invoices/7").send().await?;
+//! assert_eq!(reply.status(), 200);
+//! let object = client.storage().get_object("my-bucket", "my-object").await?;
+//! println!("{} bytes; {}", object.bytes.len(), object.report);
+//! # Ok::<(), origin_tokio::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! Everything an application uses is on [`Client`], the same as in `origin-async-std` and
+//! `origin-blocking`; what a call yields is a future here. Futures may be dropped at any time:
+//! a dropped call gives back its slot, its permit and its connection. The client starts one
+//! background task with the first call that needs discovery; it ends when the last clone of the
+//! client is dropped. Time is `tokio::time`, so a paused clock works in tests.
+//!
+//! This crate holds the connector, the clock and the spawning; the loop around them is
+//! `origin-driver`, and every decision is `origin-core`.
+
+mod runtime;
+
 pub use origin_driver::core;
-use std::future::Future;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+pub use origin_driver::core::config::{Config, Policy};
+pub use origin_driver::core::notice::Notice;
+pub use origin_driver::core::ops::secrets::Secret;
+pub use origin_driver::core::ops::storage::Object;
+pub use origin_driver::core::snapshot::{Health, Snapshot};
+pub use origin_driver::core::{ConfigError, Error, Report, Response};
+pub use origin_driver::{Roots, Streaming};
+pub use runtime::Tokio;
 
-use bytes::Bytes;
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use origin_core::ops::Flow;
-use origin_core::outcome::{Fault, Sent};
-use origin_core::{ConfigError, Error, Request, Time, Wall};
-use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply};
-use origin_driver::hyper::{Limited, Pooled};
-use origin_driver::{Hub, Options, Runtime, Slot, Streaming, tls};
-
-/// A client on tokio.
+/// A client on tokio. Its calls yield `Send` futures of `Result<T, Error>`.
 pub type Client = origin_driver::Client<Tokio>;
-
-type Sleeper = fn(Duration) -> tokio::time::Sleep;
-type Connector = Limited<HttpsConnector<HttpConnector>, Sleeper>;
-
-/// The tokio runtime, as the driver sees it.
-#[derive(Debug)]
-pub struct Tokio {
-    epoch: tokio::time::Instant,
-    pool: Pooled<Connector>,
-}
-
-impl Runtime for Tokio {
-    type Reply<T: Send + 'static> = Reply<T>;
-    type Body = Body<Tokio>;
-
-    fn build(options: &Options) -> Result<Tokio, ConfigError> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let https = HttpsConnectorBuilder::new()
-            .with_tls_config(tls::client_config(&options.roots, &[])?)
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(tcp);
-        let connector = Limited::new(https, options.connect, tokio::time::sleep as Sleeper);
-        let pool = Pooled::new(connector, TokioExecutor::new(), TokioTimer::new(), options);
-        Ok(Tokio { epoch: tokio::time::Instant::now(), pool })
-    }
-
-    fn now(&self) -> Time {
-        Time::ZERO.plus(self.epoch.elapsed())
-    }
-
-    fn wall(&self) -> Wall {
-        Wall(
-            SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .map_or(0, |span| span.as_secs()),
-        )
-    }
-
-    fn run<F: Flow>(hub: Arc<Hub<Tokio>>, slot: Arc<Slot>, flow: F) -> Reply<F::Output> {
-        Box::pin(asynchronous::run(hub, slot, flow))
-    }
-
-    fn stream(
-        hub: Arc<Hub<Tokio>>,
-        slot: Arc<Slot>,
-        request: Request,
-    ) -> Reply<Streaming<Body<Tokio>>> {
-        Box::pin(asynchronous::stream(hub, slot, request))
-    }
-
-    fn ready<T: Send + 'static>(result: Result<T, Error>) -> Reply<T> {
-        Box::pin(std::future::ready(result))
-    }
-}
-
-impl AsyncRuntime for Tokio {
-    async fn sleep_until(&self, at: Time) {
-        // tokio refuses points that its clock cannot hold; a year is never in practice.
-        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-        let span = Duration::from_nanos(at.as_nanos());
-        let limit = self.epoch.elapsed() + YEAR;
-        tokio::time::sleep_until(self.epoch + span.min(limit)).await;
-    }
-
-    fn exchange(
-        &self,
-        request: http::Request<Bytes>,
-    ) -> impl Future<Output = Result<http::Response<Incoming>, (Fault, Sent)>> + Send {
-        self.pool.exchange(request)
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        tokio::spawn(task);
-    }
-}
+/// Builds a [`Client`].
+pub type Builder = origin_driver::Builder<Tokio>;
+/// A handle on one service.
+pub type Upstream = origin_driver::Upstream<Tokio>;
+/// One request being put together.
+pub type RequestBuilder = origin_driver::RequestBuilder<Tokio>;
+/// The body of a streamed response; read it with `chunk().await`.
+pub type Body = origin_driver::asynchronous::Body<Tokio>;

@@ -1,0 +1,94 @@
+//! Tokio as the driver sees it: connector, clock, sleep, spawn.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use origin_core::ops::Flow;
+use origin_core::outcome::{Fault, Sent};
+use origin_core::{ConfigError, Error, Request, Time, Wall};
+use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply};
+use origin_driver::hyper::{Limited, Pooled};
+use origin_driver::{Hub, Options, Runtime, Slot, Streaming, tls};
+
+type Sleeper = fn(Duration) -> tokio::time::Sleep;
+type Connector = Limited<HttpsConnector<HttpConnector>, Sleeper>;
+
+/// The tokio runtime: hyper over tokio's sockets, TLS by rustls, HTTP/2 where TLS negotiates it.
+#[derive(Debug)]
+pub struct Tokio {
+    epoch: tokio::time::Instant,
+    pool: Pooled<Connector>,
+}
+
+impl Runtime for Tokio {
+    type Reply<T: Send + 'static> = Reply<T>;
+    type Body = Body<Tokio>;
+
+    fn build(options: &Options) -> Result<Tokio, ConfigError> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls::client_config(&options.roots, &[])?)
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(tcp);
+        let connector = Limited::new(https, options.connect, tokio::time::sleep as Sleeper);
+        let pool = Pooled::new(connector, TokioExecutor::new(), TokioTimer::new(), options);
+        Ok(Tokio { epoch: tokio::time::Instant::now(), pool })
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO.plus(self.epoch.elapsed())
+    }
+
+    fn wall(&self) -> Wall {
+        Wall(
+            SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |span| span.as_secs()),
+        )
+    }
+
+    fn run<F: Flow>(hub: Arc<Hub<Tokio>>, slot: Arc<Slot>, flow: F) -> Reply<F::Output> {
+        Box::pin(asynchronous::run(hub, slot, flow))
+    }
+
+    fn stream(
+        hub: Arc<Hub<Tokio>>,
+        slot: Arc<Slot>,
+        request: Request,
+    ) -> Reply<Streaming<Body<Tokio>>> {
+        Box::pin(asynchronous::stream(hub, slot, request))
+    }
+
+    fn ready<T: Send + 'static>(result: Result<T, Error>) -> Reply<T> {
+        Box::pin(std::future::ready(result))
+    }
+}
+
+impl AsyncRuntime for Tokio {
+    async fn sleep_until(&self, at: Time) {
+        // tokio refuses points that its clock cannot hold; a year is never in practice.
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        let span = Duration::from_nanos(at.as_nanos()).min(self.epoch.elapsed() + YEAR);
+        tokio::time::sleep_until(self.epoch + span).await;
+    }
+
+    fn exchange(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> impl Future<Output = Result<http::Response<Incoming>, (Fault, Sent)>> + Send {
+        self.pool.exchange(request)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(task);
+    }
+}
