@@ -24,7 +24,8 @@ fn client(world: &World) -> Client {
 async fn the_whole_way_through_discovery_failover_and_typed_clients() {
     let world = world();
     let client = client(&world);
-    let reply = client.service("billing").unwrap().get("/x").query(&[("q", "a b&c")]).send().await.unwrap();
+    let reply =
+        client.service("billing").unwrap().get("/x").query(&[("q", "a b&c")]).send().await.unwrap();
     assert_eq!(reply.status(), 200);
     assert_eq!(&*reply.report().attempts[0].cluster, world.local());
     world.cluster(world.local()).set(Mode::Refuse);

@@ -163,31 +163,25 @@ where
 
 /// Finds the reason in a connector's error: what kind of step failed.
 fn classify(error: Box<dyn StdError + Send + Sync>) -> Box<dyn StdError + Send + Sync> {
-    let of = |e: &(dyn StdError + 'static)| -> Option<Fault> {
-        if let Some(known) = e.downcast_ref::<ConnectError>() {
-            return Some(known.fault);
-        }
-        #[cfg(feature = "rustls")]
-        if e.downcast_ref::<rustls::Error>().is_some() {
-            return Some(Fault::Tls);
-        }
-        // hyper-util's connector says so only in its text.
-        (e.to_string() == "dns error").then_some(Fault::Resolve)
-    };
-    let root: &(dyn StdError + 'static) = &*error;
-    let mut fault = Fault::Connect;
-    for e in chain(root) {
-        if let Some(found) = of(e) {
-            fault = found;
-            break;
-        }
-        // An `io::Error` hides what it wraps from `source`.
-        if let Some(found) =
-            e.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref).and_then(|e| of(e))
-        {
-            fault = found;
-            break;
-        }
+    ConnectError { fault: reason(&*error, 16).unwrap_or(Fault::Connect) }.into()
+}
+
+/// Looks through `depth` layers of wrapping.
+fn reason(error: &(dyn StdError + 'static), depth: u8) -> Option<Fault> {
+    if let Some(known) = error.downcast_ref::<ConnectError>() {
+        return Some(known.fault);
     }
-    ConnectError { fault }.into()
+    #[cfg(feature = "rustls")]
+    if error.downcast_ref::<rustls::Error>().is_some() {
+        return Some(Fault::Tls);
+    }
+    // hyper-util's connector says so only in its text.
+    if error.to_string() == "dns error" {
+        return Some(Fault::Resolve);
+    }
+    let depth = depth.checked_sub(1)?;
+    // An `io::Error` hides what it wraps from `source`.
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let hidden = wrapped.and_then(|e| reason(e, depth));
+    hidden.or_else(|| error.source().and_then(|e| reason(e, depth)))
 }

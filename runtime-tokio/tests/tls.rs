@@ -1,0 +1,154 @@
+//! TLS with a private authority: HTTP/2 by ALPN, and a clear fault for each thing that can be
+//! wrong with a certificate or a handshake.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use origin_tokio::core::outcome::{Fault, Outcome, Sent};
+use origin_tokio::{Client, Error, Roots};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Authority { issuer }
+    }
+
+    fn roots(&self) -> Roots {
+        Roots::Pem(self.issuer.pem().into_bytes())
+    }
+
+    /// A server for `name` that answers with the HTTP version it was asked in.
+    async fn serve(&self, name: &str) -> String {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                key.serialize_der().try_into().unwrap(),
+            )
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(tls) = acceptor.accept(tcp).await else { return };
+                    let answer = service_fn(|request: http::Request<Incoming>| async move {
+                        let version = format!("{:?}", request.version());
+                        Ok::<_, std::convert::Infallible>(http::Response::new(Full::new(
+                            Bytes::from(version),
+                        )))
+                    });
+                    let server = auto::Builder::new(TokioExecutor::new());
+                    let _ = server.serve_connection(TokioIo::new(tls), answer).await;
+                });
+            }
+        });
+        format!("https://localhost:{port}")
+    }
+}
+
+fn client(address: &str, roots: Roots) -> Client {
+    Client::builder()
+        .endpoint("secure", address)
+        .roots(roots)
+        .configure(|c| c.policy.retry.max_attempts = 1)
+        .connect_timeout(Duration::from_millis(300))
+        .build()
+        .unwrap()
+}
+
+fn fault(error: &Error) -> Outcome {
+    error.failure().unwrap().report.attempts[0].outcome
+}
+
+#[tokio::test]
+async fn http_2_is_negotiated_and_one_connection_carries_many_calls() {
+    let authority = Authority::new();
+    let client = client(&authority.serve("localhost").await, authority.roots());
+    let secure = client.service("secure").unwrap();
+    let calls: Vec<_> = (0..20).map(|_| tokio::spawn(secure.get("/").send())).collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().text(), "HTTP/2.0");
+    }
+}
+
+#[tokio::test]
+async fn wrong_name_and_unknown_authority_are_tls_faults_and_nothing_was_sent() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let tls = Outcome::Failed { fault: Fault::Tls, sent: Sent::Never };
+    for (address, roots) in [
+        (ours.serve("other.example").await, ours.roots()),
+        (theirs.serve("localhost").await, ours.roots()),
+        (ours.serve("localhost").await, Roots::WebPki),
+    ] {
+        let error =
+            client(&address, roots).service("secure").unwrap().get("/").send().await.unwrap_err();
+        assert_eq!(fault(&error), tls, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_stalled_handshake_is_cut_by_the_connect_limit() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("https://localhost:{}", silent.local_addr().unwrap().port());
+    let error = client(&address, Roots::WebPki)
+        .service("secure")
+        .unwrap()
+        .get("/")
+        .send()
+        .await
+        .unwrap_err();
+    assert_eq!(fault(&error), Outcome::Failed { fault: Fault::ConnectTimeout, sent: Sent::Never });
+}
+
+#[tokio::test]
+async fn names_and_ports_that_lead_nowhere_are_told_apart() {
+    let error = client("http://no-such-host.invalid", Roots::WebPki)
+        .service("secure")
+        .unwrap()
+        .get("/")
+        .send()
+        .await;
+    let outcome = fault(&error.unwrap_err());
+    assert_eq!(outcome, Outcome::Failed { fault: Fault::Resolve, sent: Sent::Never });
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    let error = client(&address, Roots::WebPki).service("secure").unwrap().get("/").send().await;
+    assert_eq!(
+        fault(&error.unwrap_err()),
+        Outcome::Failed { fault: Fault::Connect, sent: Sent::Never }
+    );
+}
+
+#[test]
+fn roots_without_a_certificate_are_refused_at_build() {
+    for pem in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        let built =
+            Client::builder().endpoint("s", "https://s").roots(Roots::Pem(pem.into())).build();
+        assert_eq!(built.unwrap_err().field, "roots", "{pem:?}");
+    }
+}
