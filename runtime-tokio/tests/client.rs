@@ -1,6 +1,9 @@
 //! What is special to tokio: dropped futures and clients, the paused clock, TLS with HTTP/2.
 //! What all runtimes share is proved by the conformance suite in `tests`.
 
+// Helpers of tests may fail the test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::time::Duration;
 
 use origin_lab::{Mode, World, WorldSpec};

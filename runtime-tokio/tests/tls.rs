@@ -1,6 +1,9 @@
 //! TLS with a private authority: HTTP/2 by ALPN, and a clear fault for each thing that can be
 //! wrong with a certificate or a handshake.
 
+// Helpers of tests may fail the test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::sync::Arc;
 use std::time::Duration;
 
