@@ -1,1 +1,114 @@
-//! Origin on async-std.
+//! Origin on async-std, and on smol: name a service, get an answer, even while parts of the
+//! system are down.
+//!
+#![cfg_attr(feature = "async-std", doc = "```")]
+#![cfg_attr(not(feature = "async-std"), doc = "```ignore")]
+//! # use origin_lab::{World, WorldSpec};
+//! # let world = World::start(WorldSpec::default()).unwrap();
+//! # let url = world.discovery_url();
+//! # async_std::task::block_on(async {
+//! use origin_async_std::Client;
+//!
+//! let client = Client::builder()
+//!     .discovery(url)                                  // where the registry document is
+//!     .local_cluster("beta")                           // tried first, by its internal address
+//!     .vault_token_from_env("VAULT_CLIENT_TOKEN")      // sent to `secrets` and nowhere else
+//!     .build()?;
+//! let reply = client.service("billing")?.get("/invoices/7").send().await?;
+//! assert_eq!(reply.status(), 200);
+//! let object = client.storage().get_object("my-bucket", "my-object").await?;
+//! println!("{} bytes; {}", object.bytes.len(), object.report);
+//! # Ok::<(), origin_async_std::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! Everything an application uses is on `Client`, the same as in `origin-tokio` and
+//! `origin-blocking`; what a call yields is a future here. Futures may be dropped at any time:
+//! a dropped call gives back its slot, its permit and its connection. The client starts one
+//! background task with the first call that needs discovery; it ends when the last clone of the
+//! client is dropped.
+//!
+//! # async-std and smol
+//!
+//! async-std is discontinued upstream ([RUSTSEC-2025-0052]: "use smol"). This crate serves the
+//! programs that are on it today. It talks to sockets and timers through async-io, the reactor
+//! that async-std shares with smol, so the way out is to exchange `origin_async_std::Client` for
+//! `origin_async_std::smol::Client` and nothing else; while a program moves, both may be used at
+//! once. Neither needs tokio: the parts of it in the dependency tree are the channels and traits
+//! that hyper uses, and no tokio runtime is started.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `async-std` (default) | `Client`, with tasks on async-std's executor |
+//! | `smol` | `smol::Client`, with tasks on smol's global executor |
+//! | `toml` | `Config::from_toml`: the configuration as a file |
+//!
+//! [`AsyncIo`] with an [`Executor`] of your own serves any other executor.
+//!
+//! This crate holds the connector, the clock and the spawning; the loop around them is
+//! `origin-driver`, and every decision is `origin-core`.
+//!
+//! [RUSTSEC-2025-0052]: https://rustsec.org/advisories/RUSTSEC-2025-0052.html
+
+mod connect;
+mod runtime;
+
+pub use origin_driver::core;
+pub use origin_driver::core::config::{Config, Policy};
+pub use origin_driver::core::notice::Notice;
+pub use origin_driver::core::ops::secrets::Secret;
+pub use origin_driver::core::ops::storage::Object;
+pub use origin_driver::core::snapshot::{Health, Snapshot};
+pub use origin_driver::core::{ConfigError, Error, Report, Response};
+pub use origin_driver::{Roots, Streaming};
+pub use runtime::{AsyncIo, Executor, Task};
+
+#[cfg(feature = "async-std")]
+pub use on_async_std::*;
+
+#[cfg(feature = "async-std")]
+mod on_async_std {
+    pub use crate::runtime::{AsyncStd, AsyncStdExecutor};
+
+    /// A client on async-std. Its calls yield `Send` futures of `Result<T, Error>`.
+    pub type Client = origin_driver::Client<AsyncStd>;
+    /// Builds a [`Client`].
+    pub type Builder = origin_driver::Builder<AsyncStd>;
+    /// A handle on one service.
+    pub type Upstream = origin_driver::Upstream<AsyncStd>;
+    /// One request being put together.
+    pub type RequestBuilder = origin_driver::RequestBuilder<AsyncStd>;
+    /// The body of a streamed response; read it with `chunk().await`.
+    pub type Body = origin_driver::asynchronous::Body<AsyncStd>;
+}
+
+/// The same on smol.
+///
+/// ```
+/// # use origin_lab::{World, WorldSpec};
+/// # let world = World::start(WorldSpec::default()).unwrap();
+/// # let url = world.discovery_url();
+/// # smol::block_on(async {
+/// use origin_async_std::smol::Client;
+///
+/// let client = Client::builder().discovery(url).local_cluster("beta").build()?;
+/// let reply = client.service("billing")?.get("/invoices/7").send().await?;
+/// assert_eq!(reply.status(), 200);
+/// # Ok::<(), origin_async_std::Error>(())
+/// # }).unwrap();
+/// ```
+#[cfg(feature = "smol")]
+pub mod smol {
+    pub use crate::runtime::{Smol, SmolExecutor};
+
+    /// A client on smol. Its calls yield `Send` futures of `Result<T, Error>`.
+    pub type Client = origin_driver::Client<Smol>;
+    /// Builds a [`Client`].
+    pub type Builder = origin_driver::Builder<Smol>;
+    /// A handle on one service.
+    pub type Upstream = origin_driver::Upstream<Smol>;
+    /// One request being put together.
+    pub type RequestBuilder = origin_driver::RequestBuilder<Smol>;
+    /// The body of a streamed response; read it with `chunk().await`.
+    pub type Body = origin_driver::asynchronous::Body<Smol>;
+}

@@ -227,7 +227,10 @@ impl Outage {
             // After the actions: from here on the phase is true everywhere.
             // Rounded up to the unit of the timeline, so that no moment of
             // it lies before what it stands for.
-            moments.push(ceil_to_millis(start.elapsed()));
+            // The phase that begins the run holds from its very first call.
+            let at_once = phase.at.is_zero() && phase.actions.is_empty();
+            let moment = if at_once { Duration::ZERO } else { ceil_to_millis(start.elapsed()) };
+            moments.push(moment);
             on_phase(phase);
         }
         if !stopped {

@@ -1,0 +1,154 @@
+//! Runtimes on async-io as the driver sees them: clock, sleep, exchange, and an executor to spawn
+//! on, which is all that async-std and smol differ in here.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use async_io::Timer;
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::rt::{Sleep, Timer as _};
+use origin_core::ops::Flow;
+use origin_core::outcome::{Fault, Sent};
+use origin_core::{ConfigError, Error, Request, Time, Wall};
+use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply};
+use origin_driver::hyper::{Limited, Pooled};
+use origin_driver::{Hub, Options, Runtime, Slot, Streaming, tls};
+use smol_hyper::rt::SmolTimer;
+
+use crate::connect::Connector;
+
+/// A background task: the driving of a connection, or the client's one background task.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Where background tasks run.
+pub trait Executor: Clone + Default + fmt::Debug + Send + Sync + 'static {
+    /// Runs a task to its end, without waiting for it.
+    fn spawn(&self, task: Task);
+}
+
+/// async-std's executor.
+#[cfg(feature = "async-std")]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AsyncStdExecutor;
+
+#[cfg(feature = "async-std")]
+impl Executor for AsyncStdExecutor {
+    fn spawn(&self, task: Task) {
+        // Dropping its handle detaches a task.
+        async_std::task::spawn(task);
+    }
+}
+
+/// The runtime async-std.
+#[cfg(feature = "async-std")]
+pub type AsyncStd = AsyncIo<AsyncStdExecutor>;
+
+/// smol's global executor.
+#[cfg(feature = "smol")]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SmolExecutor;
+
+#[cfg(feature = "smol")]
+impl Executor for SmolExecutor {
+    fn spawn(&self, task: Task) {
+        smol::spawn(task).detach();
+    }
+}
+
+/// The runtime smol.
+#[cfg(feature = "smol")]
+pub type Smol = AsyncIo<SmolExecutor>;
+
+/// A runtime on async-io: hyper over its sockets, TLS by rustls, HTTP/2 where TLS negotiates it.
+///
+/// Calls may be awaited on any executor, since async-io brings its own reactor; `E` runs what
+/// outlives a call.
+#[derive(Debug)]
+pub struct AsyncIo<E> {
+    epoch: Instant,
+    pool: Pooled<Limited<Connector, Sleeper>>,
+    executor: E,
+}
+
+type Sleeper = fn(Duration) -> Pin<Box<dyn Sleep>>;
+
+/// An executor as hyper wants it.
+#[derive(Clone)]
+struct Spawner<E>(E);
+
+impl<E: Executor> hyper::rt::Executor<Task> for Spawner<E> {
+    fn execute(&self, task: Task) {
+        self.0.spawn(task);
+    }
+}
+
+impl<E: Executor> Runtime for AsyncIo<E> {
+    type Reply<T: Send + 'static> = Reply<T>;
+    type Body = Body<AsyncIo<E>>;
+
+    fn build(options: &Options) -> Result<AsyncIo<E>, ConfigError> {
+        let connector = Connector::new(tls::client_config(&options.roots, &[b"h2", b"http/1.1"])?);
+        let sleep: Sleeper = |span| SmolTimer::new().sleep(span);
+        let connector = Limited::new(connector, options.connect, sleep);
+        let executor = E::default();
+        let pool = Pooled::new(connector, Spawner(executor.clone()), SmolTimer::new(), options);
+        Ok(AsyncIo { epoch: Instant::now(), pool, executor })
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO.plus(self.epoch.elapsed())
+    }
+
+    fn wall(&self) -> Wall {
+        Wall(
+            SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |span| span.as_secs()),
+        )
+    }
+
+    fn run<F: Flow>(hub: Arc<Hub<AsyncIo<E>>>, slot: Arc<Slot>, flow: F) -> Reply<F::Output> {
+        Box::pin(asynchronous::run(hub, slot, flow))
+    }
+
+    fn stream(
+        hub: Arc<Hub<AsyncIo<E>>>,
+        slot: Arc<Slot>,
+        request: Request,
+    ) -> Reply<Streaming<Body<AsyncIo<E>>>> {
+        Box::pin(asynchronous::stream(hub, slot, request))
+    }
+
+    fn ready<T: Send + 'static>(result: Result<T, Error>) -> Reply<T> {
+        Box::pin(std::future::ready(result))
+    }
+}
+
+impl<E: Executor> AsyncRuntime for AsyncIo<E> {
+    async fn sleep_until(&self, at: Time) {
+        let never = Timer::never;
+        match at {
+            // Its nanoseconds would be a date, six centuries on, that not every system can hold.
+            Time::NEVER => never().await,
+            at => {
+                let at = self.epoch.checked_add(Duration::from_nanos(at.as_nanos()));
+                at.map_or_else(never, Timer::at).await
+            }
+        };
+    }
+
+    fn exchange(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> impl Future<Output = Result<http::Response<Incoming>, (Fault, Sent)>> + Send {
+        self.pool.exchange(request)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.executor.spawn(Box::pin(task));
+    }
+}
