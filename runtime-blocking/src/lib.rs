@@ -1,1 +1,67 @@
-//! Origin for threads.
+//! Origin for threads and scripts: name a service, get an answer, even while parts of the system
+//! are down.
+//!
+//! ```
+//! # use origin_lab::{World, WorldSpec};
+//! # let world = World::start(WorldSpec::default()).unwrap();
+//! # let url = world.discovery_url();
+//! use origin_blocking::Client;
+//!
+//! let client = Client::builder()
+//!     .discovery(url)                                  // where the registry document is
+//!     .local_cluster("beta")                           // tried first, by its internal address
+//!     .vault_token_from_env("VAULT_CLIENT_TOKEN")      // sent to `secrets` and nowhere else
+//!     .build()?;
+//! let reply = client.service("billing")?.get("/invoices/7").send()?;
+//! assert_eq!(reply.status(), 200);
+//! let object = client.storage().get_object("my-bucket", "my-object")?;
+//! println!("{} bytes; {}", object.bytes.len(), object.report);
+//! # Ok::<(), origin_blocking::Error>(())
+//! ```
+//!
+//! Everything an application uses is on [`Client`], the same as in `origin-tokio` and
+//! `origin-async-std`; what a call yields is a plain `Result` here. A client is cheap to clone and
+//! may be used from any number of threads at once: they share connections, breakers and
+//! discovery. There is no background thread. A call that finds no discovery document fetches it
+//! (or waits for the thread that is fetching it), and a document that has expired is renewed by
+//! the next call that uses it, not ahead of time.
+//!
+//! What follows from ureq carrying the requests:
+//!
+//! - HTTP/1.1 only. Redirects are never followed: a 3xx is an answer like any other.
+//! - Nothing is added to a request but `Host` and `Content-Length`: no `User-Agent`, `Accept`,
+//!   `Accept-Encoding`, cookies, and no proxy from the environment, because endpoints are named by
+//!   the discovery document and meant to be reached directly.
+//! - A pooled connection that the server has closed meanwhile is found out before it is used. If
+//!   the server closes it in the very moment a request is written, that attempt has met a broken
+//!   connection, and what may be repeated is repeated by Origin; nothing is repeated silently.
+//! - A host name is looked up in a short-lived helper thread, only when a new connection is needed
+//!   and the host is not an IP address: the system's resolver cannot be given a deadline
+//!   otherwise.
+//!
+//! This crate holds the sockets and the clock; the loop around them is `origin-driver`, and every
+//! decision is `origin-core`. Feature `cli` adds the command-line tool `origin`.
+
+mod transport;
+mod wire;
+
+pub use origin_driver::core;
+pub use origin_driver::core::config::{Config, Policy};
+pub use origin_driver::core::notice::Notice;
+pub use origin_driver::core::ops::secrets::Secret;
+pub use origin_driver::core::ops::storage::Object;
+pub use origin_driver::core::snapshot::{Health, Snapshot};
+pub use origin_driver::core::{ConfigError, Error, Report, Response};
+pub use origin_driver::{Roots, Streaming};
+pub use transport::Blocking;
+
+/// A client for threads. Its calls yield `Result<T, Error>`.
+pub type Client = origin_driver::Client<Blocking>;
+/// Builds a [`Client`].
+pub type Builder = origin_driver::Builder<Blocking>;
+/// A handle on one service.
+pub type Upstream = origin_driver::Upstream<Blocking>;
+/// One request being put together.
+pub type RequestBuilder = origin_driver::RequestBuilder<Blocking>;
+/// The body of a streamed response: a [`std::io::Read`].
+pub type Body = origin_driver::blocking::Body<Blocking>;

@@ -1,0 +1,193 @@
+//! The adapter: ureq's agent, set up so that it decides nothing, and what its errors mean.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{Method, header};
+use origin_core::ops::Flow;
+use origin_core::outcome::{Fault, Sent};
+use origin_core::{ConfigError, Error, Request, Time, Wall};
+use origin_driver::blocking::{self, BlockingRuntime, Body};
+use origin_driver::{Hub, Options, Roots, Runtime, Slot, Streaming};
+use ureq::config::AutoHeaderValue;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::transport::{Connector, RustlsConnector};
+use ureq::{Agent, AsSendBody, BodyReader};
+
+use crate::wire::{Dial, Edge, Exchange, Later, Unconnected};
+
+/// Far enough to be never, near enough for every platform's clock and socket options.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Idle connections kept in all. ureq goes through the whole list for every request.
+const IDLE_IN_ALL: usize = 512;
+/// Room for a piece of body that arrives together with the largest head.
+const INPUT_SLACK: usize = 16 << 10;
+/// The longest line of a request head; bodies are written in pieces of this size.
+const OUTPUT: usize = 32 << 10;
+
+/// Threads, as the driver sees them.
+#[derive(Debug)]
+pub struct Blocking {
+    epoch: Instant,
+    agent: Agent,
+}
+
+impl Blocking {
+    /// The moment of a [`Time`], at most a year from now.
+    fn instant(&self, at: Time) -> Instant {
+        Instant::now() + self.now().until(at).min(YEAR)
+    }
+
+    fn send<B: AsSendBody>(
+        &self,
+        request: http::Request<B>,
+        head_by: Time,
+        body_by: Time,
+    ) -> Result<http::Response<ureq::Body>, (Fault, Sent)> {
+        let left = self.now().until(body_by).min(YEAR);
+        let request = self.agent.configure_request(request).timeout_global(Some(left)).build();
+        // ureq's limits either end at the head or include the body; this one holds for all that
+        // happens on this thread until `run` returns.
+        let exchange = Exchange::begin(self.instant(head_by));
+        self.agent
+            .run(request)
+            .map_err(|error| (fault_of(&error, exchange.sent()), exchange.sent()))
+    }
+}
+
+impl Runtime for Blocking {
+    type Reply<T: Send + 'static> = Result<T, Error>;
+    type Body = Body<Blocking>;
+
+    fn build(options: &Options) -> Result<Blocking, ConfigError> {
+        let tls = TlsConfig::builder()
+            .root_certs(roots(&options.roots)?)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            .proxy(None)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .allow_non_standard_methods(true)
+            .user_agent(AutoHeaderValue::None)
+            .accept(AutoHeaderValue::None)
+            .accept_encoding(AutoHeaderValue::None)
+            // Includes resolving, which `Later` leaves to the connector, and the TLS handshake.
+            .timeout_connect(Some(options.connect))
+            .max_response_header_size(options.max_head)
+            .input_buffer_size(options.max_head.saturating_add(INPUT_SLACK))
+            .output_buffer_size(OUTPUT)
+            .max_idle_connections(IDLE_IN_ALL)
+            .max_idle_connections_per_host(options.idle_connections)
+            .max_idle_age(options.idle_timeout)
+            .build();
+        let connector = Edge(().chain(Dial).chain(RustlsConnector::default()));
+        Ok(Blocking { epoch: Instant::now(), agent: Agent::with_parts(config, connector, Later) })
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO.plus(self.epoch.elapsed())
+    }
+
+    fn wall(&self) -> Wall {
+        let span = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Wall(span.map_or(0, |span| span.as_secs()))
+    }
+
+    fn run<F: Flow>(hub: Arc<Hub<Blocking>>, slot: Arc<Slot>, flow: F) -> Result<F::Output, Error> {
+        blocking::run(&hub, &slot, flow)
+    }
+
+    fn stream(
+        hub: Arc<Hub<Blocking>>,
+        slot: Arc<Slot>,
+        request: Request,
+    ) -> Result<Streaming<Body<Blocking>>, Error> {
+        blocking::stream(hub, slot, request)
+    }
+
+    fn ready<T: Send + 'static>(result: Result<T, Error>) -> Result<T, Error> {
+        result
+    }
+}
+
+impl BlockingRuntime for Blocking {
+    type Raw = BodyReader<'static>;
+
+    fn sleep_until(&self, at: Time) {
+        thread::sleep(self.now().until(at).min(YEAR));
+    }
+
+    fn exchange(
+        &self,
+        mut request: http::Request<Bytes>,
+        head_by: Time,
+        body_by: Time,
+    ) -> Result<http::Response<BodyReader<'static>>, (Fault, Sent)> {
+        // The length is that of the body and nothing else: ureq would wait for the missing rest.
+        request.headers_mut().remove(header::CONTENT_LENGTH);
+        request.headers_mut().remove(header::TRANSFER_ENCODING);
+        let (head, body) = request.into_parts();
+        // RFC 9110 §8.6: a length of zero is said where a body would mean something.
+        let meant = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
+        let response = if body.is_empty() && !meant {
+            self.send(http::Request::from_parts(head, ()), head_by, body_by)
+        } else {
+            self.send(http::Request::from_parts(head, &*body), head_by, body_by)
+        };
+        response.map(|response| response.map(ureq::Body::into_reader))
+    }
+
+    fn body_fault(error: &io::Error) -> Fault {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
+            Some(inner) => fault_of(inner, Sent::Maybe),
+            None => Fault::Reset,
+        }
+    }
+}
+
+/// What ureq's error means, given whether anything had been written to the connection.
+fn fault_of(error: &ureq::Error, sent: Sent) -> Fault {
+    match error {
+        ureq::Error::Other(inner) => {
+            inner.downcast_ref::<Unconnected>().map_or(Fault::Reset, |known| known.0)
+        }
+        ureq::Error::Timeout(_) => Fault::Timeout,
+        ureq::Error::Io(_) => Fault::Reset,
+        ureq::Error::LargeResponseHeader(..) => Fault::HeadTooLarge,
+        // Refused by ureq before anything was sent: no endpoint is to blame.
+        _ if sent == Sent::Never => Fault::NotHttp,
+        // The type behind this is private to ureq; only its text tells.
+        ureq::Error::Protocol(inner) if inner.to_string().contains("too many headers") => {
+            Fault::HeadTooLarge
+        }
+        _ => Fault::Protocol,
+    }
+}
+
+fn roots(roots: &Roots) -> Result<RootCerts, ConfigError> {
+    let Roots::Pem(pem) = roots else { return Ok(RootCerts::WebPki) };
+    let refused = |reason: &str| ConfigError::new("roots", reason.to_owned());
+    let mut found: Vec<Certificate<'static>> = Vec::new();
+    for item in parse_pem(pem) {
+        if let PemItem::Certificate(certificate) =
+            item.map_err(|_| refused("the PEM text is not valid"))?
+        {
+            // ureq would leave out what it cannot use without a word.
+            let der = rustls::pki_types::CertificateDer::from(certificate.der());
+            rustls::RootCertStore::empty()
+                .add(der.into_owned())
+                .map_err(|e| refused(&format!("a certificate is not usable: {e}")))?;
+            found.push(certificate);
+        }
+    }
+    if found.is_empty() {
+        return Err(refused("the PEM text holds no certificate"));
+    }
+    Ok(found.into())
+}

@@ -1,0 +1,347 @@
+//! Connections as ureq's connector chain makes them, but with exact limits and exact knowledge:
+//! [`Later`] → [`Dial`] → TLS → [`Edge`].
+//!
+//! ureq's own pieces resolve names before they look into the pool (with a thread per request),
+//! give each of several writes the whole remaining time, take a reset for the end of a body
+//! without length, and cannot say whether a request had left when a limit passed. `unversioned`
+//! items of ureq are used here and nowhere else.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use http::Uri;
+use origin_core::outcome::{Fault, Sent};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, time,
+};
+use ureq::{Error, Timeout};
+
+/// Name lookups that may be under way at the same time; the system's resolver can hang.
+const LOOKUPS: usize = 64;
+static LOOKING: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// The exchange this thread is in: its limit, and whether it has written anything.
+    static EXCHANGE: Cell<(Option<Instant>, bool)> = const { Cell::new((None, false)) };
+}
+
+/// The time of one exchange on this thread, from its beginning to the response head.
+pub(crate) struct Exchange(());
+
+impl Exchange {
+    /// Nothing on this thread waits for the network past `head_by`, until this is dropped.
+    pub(crate) fn begin(head_by: Instant) -> Exchange {
+        EXCHANGE.set((Some(head_by), false));
+        Exchange(())
+    }
+
+    /// Whether the request can have left.
+    pub(crate) fn sent(&self) -> Sent {
+        if EXCHANGE.get().1 { Sent::Maybe } else { Sent::Never }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        EXCHANGE.set((None, false));
+    }
+}
+
+/// The end of ureq's limit, or of the exchange if that is sooner, with the reason to report.
+fn limit(timeout: NextTimeout) -> (Option<Instant>, Timeout) {
+    let own = match timeout.after {
+        time::Duration::Exact(span) => Instant::now().checked_add(span),
+        time::Duration::NotHappening => None,
+    };
+    match (own, EXCHANGE.get().0) {
+        (Some(own), Some(head_by)) if own <= head_by => (Some(own), timeout.reason),
+        (_, Some(head_by)) => (Some(head_by), Timeout::PerCall),
+        (own, None) => (own, timeout.reason),
+    }
+}
+
+/// What is left until `by`; an error when nothing is. No limit is `None`.
+fn left(by: Option<Instant>, reason: Timeout) -> Result<Option<Duration>, Error> {
+    let Some(by) = by else { return Ok(None) };
+    match by.checked_duration_since(Instant::now()) {
+        Some(span) if !span.is_zero() => Ok(Some(span)),
+        _ => Err(Error::Timeout(reason)),
+    }
+}
+
+/// No connection came about, and this is why.
+#[derive(Debug)]
+pub(crate) struct Unconnected(pub(crate) Fault);
+
+impl fmt::Display for Unconnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.text())
+    }
+}
+
+impl std::error::Error for Unconnected {}
+
+fn unconnected(fault: Fault) -> Error {
+    Error::Other(Box::new(Unconnected(fault)))
+}
+
+/// A connection that broke, in a form that ureq does not take for the end of a body.
+#[derive(Debug)]
+struct Broken(io::Error);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// Resolves nothing: ureq asks before it looks into its pool. [`Dial`] resolves when it has to.
+#[derive(Debug)]
+pub(crate) struct Later;
+
+impl Resolver for Later {
+    fn resolve(
+        &self,
+        _: &Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        let mut none = self.empty();
+        // A resolver has to answer with one address at least; nobody reads it.
+        none.push(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        Ok(none)
+    }
+}
+
+/// Opens TCP connections: lookup and connecting share one limit.
+#[derive(Debug)]
+pub(crate) struct Dial;
+
+impl Connector for Dial {
+    type Out = Wire;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        _: Option<()>,
+    ) -> Result<Option<Wire>, Error> {
+        let (by, reason) = limit(details.timeout);
+        let host = details.uri.host().unwrap_or_default();
+        let port = details.uri.port_u16().unwrap_or(if details.needs_tls() { 443 } else { 80 });
+        let addresses = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(ip) => vec![SocketAddr::from((ip, port))],
+            Err(_) => look_up(host.to_owned(), port, by, reason)?,
+        };
+        let stream = dial(&addresses, by, reason)?;
+        stream.set_nodelay(details.config.no_delay()).map_err(|_| unconnected(Fault::Connect))?;
+        let config = details.config;
+        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
+        Ok(Some(Wire { stream, buffers }))
+    }
+}
+
+/// Looks a name up in a helper thread, which may outlive the limit but is counted until it ends.
+fn look_up(
+    host: String,
+    port: u16,
+    by: Option<Instant>,
+    reason: Timeout,
+) -> Result<Vec<SocketAddr>, Error> {
+    struct Seat;
+    impl Drop for Seat {
+        fn drop(&mut self) {
+            LOOKING.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    let span = left(by, reason)?;
+    let seat = Seat;
+    if LOOKING.fetch_add(1, Ordering::Relaxed) >= LOOKUPS {
+        return Err(unconnected(Fault::Resolve));
+    }
+    let (sender, receiver) = mpsc::sync_channel(1);
+    thread::Builder::new()
+        .name("origin-lookup".into())
+        .spawn(move || {
+            let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+            drop(seat);
+            // Nobody waits any more once the limit has passed.
+            let _ = sender.send(found);
+        })
+        .map_err(|_| unconnected(Fault::Resolve))?;
+    let found = match span {
+        Some(span) => receiver.recv_timeout(span),
+        None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+    };
+    match found {
+        Ok(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
+        Err(RecvTimeoutError::Timeout) => Err(Error::Timeout(reason)),
+        _ => Err(unconnected(Fault::Resolve)),
+    }
+}
+
+/// Connects to the first address that answers. Each gets an equal share of the time that is left.
+fn dial(
+    addresses: &[SocketAddr],
+    by: Option<Instant>,
+    reason: Timeout,
+) -> Result<TcpStream, Error> {
+    let mut last = unconnected(Fault::Connect);
+    for (tried, address) in (0_u32..).zip(addresses) {
+        let others = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_sub(tried);
+        let result = match left(by, reason)? {
+            // The least that is not refused as zero.
+            Some(span) => TcpStream::connect_timeout(
+                address,
+                (span / others.max(1)).max(Duration::from_micros(1)),
+            ),
+            None => TcpStream::connect(address),
+        };
+        last = match result {
+            Ok(stream) => return Ok(stream),
+            Err(e) if is_late(&e) => Error::Timeout(reason),
+            Err(_) => unconnected(Fault::Connect),
+        };
+    }
+    Err(last)
+}
+
+/// Whether a socket's own limit passed: platforms differ in how they say so.
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)
+}
+
+/// A TCP connection. Every read and write ends when ureq's limit or the exchange does.
+pub(crate) struct Wire {
+    stream: TcpStream,
+    buffers: LazyBuffers,
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Wire({:?})", self.stream.peer_addr().ok())
+    }
+}
+
+impl Transport for Wire {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        let (by, reason) = limit(timeout.for_write());
+        let mut written = 0;
+        // One write may take only part of it, and a slow reader could stretch `write_all` to a
+        // multiple of the limit.
+        while written < amount {
+            self.stream.set_write_timeout(left(by, reason)?)?;
+            let rest = self.buffers.output().get(written..amount).unwrap_or_default();
+            match self.stream.write(rest) {
+                Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
+                Ok(count) => written += count,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if is_late(&e) => return Err(Error::Timeout(reason)),
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let (by, reason) = limit(timeout.for_read());
+        loop {
+            self.stream.set_read_timeout(left(by, reason)?)?;
+            match self.stream.read(self.buffers.input_append_buf()) {
+                Ok(count) => {
+                    self.buffers.input_appended(count);
+                    return Ok(count > 0);
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if is_late(&e) => return Err(Error::Timeout(reason)),
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    /// An idle connection has nothing to read; one that was closed, or that was sent something
+    /// nobody asked for, is not used again.
+    fn is_open(&mut self) -> bool {
+        if self.stream.set_nonblocking(true).is_err() {
+            return false;
+        }
+        let quiet =
+            matches!(self.stream.peek(&mut [0]), Err(e) if e.kind() == ErrorKind::WouldBlock);
+        quiet && self.stream.set_nonblocking(false).is_ok()
+    }
+}
+
+/// The last connector: whatever fails before it is done has not carried a request, whatever
+/// fails behind it may have.
+#[derive(Debug)]
+pub(crate) struct Edge<C>(pub(crate) C);
+
+impl<C: Connector> Connector for Edge<C> {
+    type Out = Whole<C::Out>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<()>,
+    ) -> Result<Option<Self::Out>, Error> {
+        match self.0.connect(details, chained) {
+            Ok(inner) => Ok(inner.map(Whole)),
+            Err(error) => Err(unconnected(match &error {
+                Error::Timeout(Timeout::Connect) => Fault::ConnectTimeout,
+                Error::Timeout(_) => Fault::Timeout,
+                Error::Rustls(_) | Error::Tls(_) => Fault::Tls,
+                Error::Io(e) if e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+                    Fault::Tls
+                }
+                Error::Other(inner) => {
+                    inner.downcast_ref::<Unconnected>().map_or(Fault::Connect, |known| known.0)
+                }
+                _ => Fault::Connect,
+            })),
+        }
+    }
+}
+
+/// A whole connection, TLS included where the scheme asks for it.
+#[derive(Debug)]
+pub(crate) struct Whole<T>(T);
+
+impl<T: Transport> Transport for Whole<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.0.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        EXCHANGE.set((EXCHANGE.get().0, true));
+        self.0.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        self.0.await_input(timeout).map_err(|error| match error {
+            // ureq takes some of these for the end of a body that has no length, which makes a
+            // whole body of a truncated one.
+            Error::Io(e) => Error::Other(Box::new(Broken(e))),
+            error => error,
+        })
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.0.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.0.is_tls()
+    }
+}
