@@ -5,9 +5,11 @@
 //! 2. the total deadline leaves room for an attempt;
 //! 3. an endpoint is picked: clusters in failover order, within a cluster the less loaded of the
 //!    ready ones; suspects after everything sound; at most `attempts_per_cluster` in a cluster
-//!    while another is untried; endpoints that were tried only when nothing else is left;
+//!    while another is untried; endpoints that were tried only when nothing else is left, and not
+//!    more than `attempts_per_endpoint` times;
 //! 4. the attempt is sent under `min(attempt, remaining)`;
-//! 5. its outcome is counted by the endpoint's breaker and watch, once;
+//! 5. its outcome is counted by the endpoint's breaker and watch, once; the breaker of a closed
+//!    endpoint counts a call that fails there again and again as one failure;
 //! 6. it is repeated only if that is safe, attempts are left, somewhere is ready to take it, and
 //!    (for a request that may have left) the service's retry budget pays for it;
 //! 7. it waits only where waiting helps: before using the same cluster again after it answered
@@ -166,6 +168,8 @@ pub enum Why {
     NotRepeatable,
     /// The response body exceeds its limit.
     BodyTooLarge,
+    /// The request cannot be sent as it is, to nobody.
+    Request,
     /// The caller dropped the call.
     Abandoned,
 }
@@ -185,6 +189,8 @@ struct Live {
     permit: Permit,
     sent_at: Time,
     kind: DeadlineKind,
+    /// Whether this call has been at the endpoint before.
+    again: bool,
 }
 
 /// The state of one call. Owned by whoever drives it; allocates nothing.
@@ -202,6 +208,8 @@ pub struct Call {
     /// Cluster of the last attempt, and attempts there in a row.
     tier: u32,
     in_tier: u8,
+    /// Attempts at endpoints that had been tried before.
+    repeats: u8,
     /// Discovery failures seen while parked.
     unresolved: u8,
     last: Option<Outcome>,
@@ -228,6 +236,7 @@ impl Call {
             waits: 0,
             tier: 0,
             in_tier: 0,
+            repeats: 0,
             unresolved: 0,
             last: None,
         }
@@ -360,7 +369,9 @@ impl Call {
         self.tried.add(index);
         self.attempts += 1;
         self.held = None; // what was held is spent now
-        self.phase = Phase::Live(Live { endpoint, permit, sent_at: now, kind });
+        let again = why == Choice::Again;
+        self.repeats += u8::from(again);
+        self.phase = Phase::Live(Live { endpoint, permit, sent_at: now, kind, again });
         let deadline = Deadline { at, kind };
         Action::Send { attempt: AttemptId(self.attempts), to: endpoint, deadline, why }
     }
@@ -373,7 +384,7 @@ impl Call {
         outcome: Outcome,
     ) -> Action {
         self.last = Some(outcome);
-        service.settle(now, live.endpoint, live.permit, live.sent_at, outcome);
+        service.settle(now, live.endpoint, live.permit, live.sent_at, live.again, outcome);
         let rules = &service.rules;
         let never_sent = matches!(outcome, Outcome::Failed { sent: Sent::Never, .. });
         let pushback = match outcome {
@@ -385,6 +396,9 @@ impl Call {
                     return self.answered(service, live);
                 }
                 pushback
+            }
+            Outcome::Failed { fault: Fault::Request, .. } => {
+                return self.fail(service, Why::Request, Time::NEVER);
             }
             Outcome::Failed { fault: Fault::BodyTooLarge, .. } => {
                 return self.fail(service, Why::BodyTooLarge, Time::NEVER);
@@ -461,6 +475,9 @@ impl Call {
                     return Some((index, choice));
                 }
             }
+        }
+        if self.repeats + 1 >= rules.per_endpoint {
+            return None;
         }
         for want in [Want::Sound, Want::Any] {
             for tier in 0..tiers {

@@ -180,6 +180,10 @@ impl<R: Runtime> Flight<R> {
         let retry_in = (until != Time::NEVER).then(|| now.until(until));
         match why {
             Why::UnknownService => return Error::UnknownService { service, known },
+            Why::Request => {
+                let reason = origin_core::outcome::Fault::Request.text().to_owned();
+                return Error::Request { service, reason };
+            }
             Why::BodyTooLarge => return Error::TooLarge { service, limit: self.max_body() },
             _ => (),
         }
