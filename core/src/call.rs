@@ -198,6 +198,8 @@ struct Live {
 pub struct Call {
     spec: CallSpec,
     rng: Pcg32,
+    /// When the caller asked; [`Time::NEVER`] until the call begins.
+    asked: Time,
     deadline: Time,
     phase: Phase,
     held: Option<Held>,
@@ -228,6 +230,7 @@ impl Call {
         Call {
             spec,
             rng: Pcg32::new(seed, stream),
+            asked: Time::NEVER,
             deadline: Time::NEVER,
             phase: Phase::New,
             held: None,
@@ -240,6 +243,12 @@ impl Call {
             unresolved: 0,
             last: None,
         }
+    }
+
+    /// The caller asked at `time`, before [`Event::Begin`]: the total deadline counts from there.
+    #[must_use]
+    pub fn asked(self, time: Time) -> Call {
+        Call { asked: time, ..self }
     }
 
     /// Attempts sent so far.
@@ -269,7 +278,8 @@ impl Call {
         service.tick(now);
         match (event, self.phase) {
             (Event::Begin, Phase::New) => {
-                self.deadline = now.plus(self.spec.total.unwrap_or(service.rules.total));
+                let asked = self.asked.min(now);
+                self.deadline = asked.plus(self.spec.total.unwrap_or(service.rules.total));
                 service.budget.deposit(now);
                 service.counts.calls += 1;
                 self.begin(service, now)
@@ -312,17 +322,17 @@ impl Call {
     fn begin(&mut self, service: &mut Service, now: Time) -> Action {
         if service.resolution == Resolution::Pending || self.should_sit_out(service, now) {
             if now >= self.deadline {
-                return self.fail(service, Why::Deadline(DeadlineKind::Total), Time::NEVER);
+                return self.fail(service, now, Why::Deadline(DeadlineKind::Total), Time::NEVER);
             }
             self.phase = Phase::Parked;
             return Action::Park { until: self.deadline, epoch: service.epoch() };
         }
         match &service.resolution {
             Resolution::Found(_) | Resolution::Pending => self.launch(service, now),
-            Resolution::Absent(_) => self.fail(service, Why::UnknownService, Time::NEVER),
+            Resolution::Absent(_) => self.fail(service, now, Why::UnknownService, Time::NEVER),
             Resolution::Failed { next_try, .. } => {
                 let next_try = *next_try;
-                self.fail(service, Why::Discovery, next_try)
+                self.fail(service, now, Why::Discovery, next_try)
             }
         }
     }
@@ -340,15 +350,15 @@ impl Call {
         let rules = &service.rules;
         let remaining = now.until(self.deadline);
         if remaining < rules.floor || remaining.is_zero() {
-            return self.fail(service, Why::Deadline(DeadlineKind::Total), Time::NEVER);
+            return self.fail(service, now, Why::Deadline(DeadlineKind::Total), Time::NEVER);
         }
         let Some((index, why)) = self.pick(service, now) else {
             if service.pool.tiers.is_empty() {
-                return self.fail(service, Why::NoEndpoints, Time::NEVER);
+                return self.fail(service, now, Why::NoEndpoints, Time::NEVER);
             }
             let why = if self.attempts == 0 { Why::Refused } else { Why::Exhausted };
             let until = service.pool.due();
-            return self.fail(service, why, until);
+            return self.fail(service, now, why, until);
         };
         let limit = self.spec.attempt.unwrap_or(rules.attempt);
         let kind = if remaining <= limit { DeadlineKind::Total } else { DeadlineKind::Attempt };
@@ -356,7 +366,7 @@ impl Call {
         let Some((endpoint, permit, tier)) = service.admit(now, index) else {
             // A ready endpoint admits; if it ever did not, ending the call is better than looping.
             debug_assert!(false, "a ready endpoint refused");
-            return self.fail(service, Why::Refused, Time::NEVER);
+            return self.fail(service, now, Why::Refused, Time::NEVER);
         };
         if self.attempts > 0
             && tier != self.tier
@@ -398,32 +408,42 @@ impl Call {
                 pushback
             }
             Outcome::Failed { fault: Fault::Request, .. } => {
-                return self.fail(service, Why::Request, Time::NEVER);
+                return self.fail(service, now, Why::Request, Time::NEVER);
             }
             Outcome::Failed { fault: Fault::BodyTooLarge, .. } => {
-                return self.fail(service, Why::BodyTooLarge, Time::NEVER);
+                return self.fail(service, now, Why::BodyTooLarge, Time::NEVER);
             }
             Outcome::Failed { fault, .. } => {
                 if fault == Fault::Timeout && live.kind == DeadlineKind::Total {
-                    return self.fail(service, Why::Deadline(DeadlineKind::Total), Time::NEVER);
+                    return self.fail(
+                        service,
+                        now,
+                        Why::Deadline(DeadlineKind::Total),
+                        Time::NEVER,
+                    );
                 }
                 if !never_sent && !self.spec.idempotent {
                     let why = match fault {
                         Fault::Timeout => Why::Deadline(DeadlineKind::Attempt),
                         _ => Why::NotRepeatable,
                     };
-                    return self.fail(service, why, Time::NEVER);
+                    return self.fail(service, now, why, Time::NEVER);
                 }
                 Pushback::NONE
             }
         };
         if self.attempts >= rules.max_attempts {
-            return self.fail(service, Why::Exhausted, Time::NEVER);
+            return self.fail(service, now, Why::Exhausted, Time::NEVER);
         }
         let Some((index, why)) = self.pick(service, now) else {
             let until = service.pool.due();
-            return self.fail(service, Why::Exhausted, until);
+            return self.fail(service, now, Why::Exhausted, until);
         };
+        if why == Choice::Again && matches!(outcome, Outcome::Failed { fault: Fault::NotHttp, .. })
+        {
+            // It will not be an HTTP address next time either.
+            return self.fail(service, now, Why::Exhausted, Time::NEVER);
+        }
         let same_cluster = service.tier_of(index) == Some(self.tier);
         let wait = if why == Choice::Again || (same_cluster && !never_sent) {
             let wait =
@@ -434,12 +454,12 @@ impl Call {
             Duration::ZERO
         };
         if now.plus(wait).plus(service.rules.floor) > self.deadline {
-            return self.fail(service, Why::Deadline(DeadlineKind::Total), Time::NEVER);
+            return self.fail(service, now, Why::Deadline(DeadlineKind::Total), Time::NEVER);
         }
         if !never_sent {
             let Some(held) = service.budget.withdraw(now, &service.rules) else {
                 service.notice_suppressed(now, self.tier, outcome);
-                return self.fail(service, Why::Budget, Time::NEVER);
+                return self.fail(service, now, Why::Budget, Time::NEVER);
             };
             self.held = Some(held);
         }
@@ -496,7 +516,11 @@ impl Call {
         Action::Done(Verdict::Answered(Ticket { endpoint: live.endpoint, permit: live.permit }))
     }
 
-    fn fail(&mut self, service: &mut Service, why: Why, until: Time) -> Action {
+    fn fail(&mut self, service: &mut Service, now: Time, why: Why, until: Time) -> Action {
+        // A repeat that was paid for and is not made.
+        if let Some(held) = self.held.take() {
+            service.budget.refund(now, held);
+        }
         self.phase = Phase::Done;
         service.counts.failed += 1;
         Action::Done(Verdict::Failed { why, until })

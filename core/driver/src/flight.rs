@@ -51,8 +51,8 @@ struct Current {
 
 impl<R: Runtime> Flight<R> {
     pub(crate) fn new(hub: Arc<Hub<R>>, slot: Arc<Slot>, request: Request) -> Flight<R> {
-        let call = Call::new(request.spec, hub.seed, hub.call_number());
         let began = hub.runtime.now();
+        let call = Call::new(request.spec, hub.seed, hub.call_number()).asked(began);
         Flight { hub, slot, request, call, began, trail: Vec::new(), current: None, over: false }
     }
 
