@@ -5,9 +5,11 @@
 //! 2. the total deadline leaves room for an attempt;
 //! 3. an endpoint is picked: clusters in failover order, within a cluster the less loaded of the
 //!    ready ones; suspects after everything sound; at most `attempts_per_cluster` in a cluster
-//!    while another is untried; endpoints that were tried only when nothing else is left;
+//!    while another is untried; endpoints that were tried only when nothing else is left, and not
+//!    more than `attempts_per_endpoint` times;
 //! 4. the attempt is sent under `min(attempt, remaining)`;
-//! 5. its outcome is counted by the endpoint's breaker and watch, once;
+//! 5. its outcome is counted by the endpoint's breaker and watch, once; the breaker of a closed
+//!    endpoint counts a call that fails there again and again as one failure;
 //! 6. it is repeated only if that is safe, attempts are left, somewhere is ready to take it, and
 //!    (for a request that may have left) the service's retry budget pays for it;
 //! 7. it waits only where waiting helps: before using the same cluster again after it answered
@@ -166,6 +168,8 @@ pub enum Why {
     NotRepeatable,
     /// The response body exceeds its limit.
     BodyTooLarge,
+    /// The request cannot be sent as it is, to nobody.
+    Request,
     /// The caller dropped the call.
     Abandoned,
 }
@@ -185,6 +189,8 @@ struct Live {
     permit: Permit,
     sent_at: Time,
     kind: DeadlineKind,
+    /// Whether this call has been at the endpoint before.
+    again: bool,
 }
 
 /// The state of one call. Owned by whoever drives it; allocates nothing.
@@ -192,6 +198,8 @@ struct Live {
 pub struct Call {
     spec: CallSpec,
     rng: Pcg32,
+    /// When the caller asked; [`Time::NEVER`] until the call begins.
+    asked: Time,
     deadline: Time,
     phase: Phase,
     held: Option<Held>,
@@ -202,6 +210,8 @@ pub struct Call {
     /// Cluster of the last attempt, and attempts there in a row.
     tier: u32,
     in_tier: u8,
+    /// Attempts at endpoints that had been tried before.
+    repeats: u8,
     /// Discovery failures seen while parked.
     unresolved: u8,
     last: Option<Outcome>,
@@ -220,6 +230,7 @@ impl Call {
         Call {
             spec,
             rng: Pcg32::new(seed, stream),
+            asked: Time::NEVER,
             deadline: Time::NEVER,
             phase: Phase::New,
             held: None,
@@ -228,9 +239,16 @@ impl Call {
             waits: 0,
             tier: 0,
             in_tier: 0,
+            repeats: 0,
             unresolved: 0,
             last: None,
         }
+    }
+
+    /// The caller asked at `time`, before [`Event::Begin`]: the total deadline counts from there.
+    #[must_use]
+    pub fn asked(self, time: Time) -> Call {
+        Call { asked: time, ..self }
     }
 
     /// Attempts sent so far.
@@ -260,7 +278,8 @@ impl Call {
         service.tick(now);
         match (event, self.phase) {
             (Event::Begin, Phase::New) => {
-                self.deadline = now.plus(self.spec.total.unwrap_or(service.rules.total));
+                let asked = self.asked.min(now);
+                self.deadline = asked.plus(self.spec.total.unwrap_or(service.rules.total));
                 service.budget.deposit(now);
                 service.counts.calls += 1;
                 self.begin(service, now)
@@ -303,17 +322,17 @@ impl Call {
     fn begin(&mut self, service: &mut Service, now: Time) -> Action {
         if service.resolution == Resolution::Pending || self.should_sit_out(service, now) {
             if now >= self.deadline {
-                return self.fail(service, Why::Deadline(DeadlineKind::Total), Time::NEVER);
+                return self.fail(service, now, Why::Deadline(DeadlineKind::Total), Time::NEVER);
             }
             self.phase = Phase::Parked;
             return Action::Park { until: self.deadline, epoch: service.epoch() };
         }
         match &service.resolution {
             Resolution::Found(_) | Resolution::Pending => self.launch(service, now),
-            Resolution::Absent(_) => self.fail(service, Why::UnknownService, Time::NEVER),
+            Resolution::Absent(_) => self.fail(service, now, Why::UnknownService, Time::NEVER),
             Resolution::Failed { next_try, .. } => {
                 let next_try = *next_try;
-                self.fail(service, Why::Discovery, next_try)
+                self.fail(service, now, Why::Discovery, next_try)
             }
         }
     }
@@ -331,15 +350,15 @@ impl Call {
         let rules = &service.rules;
         let remaining = now.until(self.deadline);
         if remaining < rules.floor || remaining.is_zero() {
-            return self.fail(service, Why::Deadline(DeadlineKind::Total), Time::NEVER);
+            return self.fail(service, now, Why::Deadline(DeadlineKind::Total), Time::NEVER);
         }
         let Some((index, why)) = self.pick(service, now) else {
             if service.pool.tiers.is_empty() {
-                return self.fail(service, Why::NoEndpoints, Time::NEVER);
+                return self.fail(service, now, Why::NoEndpoints, Time::NEVER);
             }
             let why = if self.attempts == 0 { Why::Refused } else { Why::Exhausted };
             let until = service.pool.due();
-            return self.fail(service, why, until);
+            return self.fail(service, now, why, until);
         };
         let limit = self.spec.attempt.unwrap_or(rules.attempt);
         let kind = if remaining <= limit { DeadlineKind::Total } else { DeadlineKind::Attempt };
@@ -347,7 +366,7 @@ impl Call {
         let Some((endpoint, permit, tier)) = service.admit(now, index) else {
             // A ready endpoint admits; if it ever did not, ending the call is better than looping.
             debug_assert!(false, "a ready endpoint refused");
-            return self.fail(service, Why::Refused, Time::NEVER);
+            return self.fail(service, now, Why::Refused, Time::NEVER);
         };
         if self.attempts > 0
             && tier != self.tier
@@ -360,7 +379,9 @@ impl Call {
         self.tried.add(index);
         self.attempts += 1;
         self.held = None; // what was held is spent now
-        self.phase = Phase::Live(Live { endpoint, permit, sent_at: now, kind });
+        let again = why == Choice::Again;
+        self.repeats += u8::from(again);
+        self.phase = Phase::Live(Live { endpoint, permit, sent_at: now, kind, again });
         let deadline = Deadline { at, kind };
         Action::Send { attempt: AttemptId(self.attempts), to: endpoint, deadline, why }
     }
@@ -373,7 +394,7 @@ impl Call {
         outcome: Outcome,
     ) -> Action {
         self.last = Some(outcome);
-        service.settle(now, live.endpoint, live.permit, live.sent_at, outcome);
+        service.settle(now, live.endpoint, live.permit, live.sent_at, live.again, outcome);
         let rules = &service.rules;
         let never_sent = matches!(outcome, Outcome::Failed { sent: Sent::Never, .. });
         let pushback = match outcome {
@@ -386,30 +407,43 @@ impl Call {
                 }
                 pushback
             }
+            Outcome::Failed { fault: Fault::Request, .. } => {
+                return self.fail(service, now, Why::Request, Time::NEVER);
+            }
             Outcome::Failed { fault: Fault::BodyTooLarge, .. } => {
-                return self.fail(service, Why::BodyTooLarge, Time::NEVER);
+                return self.fail(service, now, Why::BodyTooLarge, Time::NEVER);
             }
             Outcome::Failed { fault, .. } => {
                 if fault == Fault::Timeout && live.kind == DeadlineKind::Total {
-                    return self.fail(service, Why::Deadline(DeadlineKind::Total), Time::NEVER);
+                    return self.fail(
+                        service,
+                        now,
+                        Why::Deadline(DeadlineKind::Total),
+                        Time::NEVER,
+                    );
                 }
                 if !never_sent && !self.spec.idempotent {
                     let why = match fault {
                         Fault::Timeout => Why::Deadline(DeadlineKind::Attempt),
                         _ => Why::NotRepeatable,
                     };
-                    return self.fail(service, why, Time::NEVER);
+                    return self.fail(service, now, why, Time::NEVER);
                 }
                 Pushback::NONE
             }
         };
         if self.attempts >= rules.max_attempts {
-            return self.fail(service, Why::Exhausted, Time::NEVER);
+            return self.fail(service, now, Why::Exhausted, Time::NEVER);
         }
         let Some((index, why)) = self.pick(service, now) else {
             let until = service.pool.due();
-            return self.fail(service, Why::Exhausted, until);
+            return self.fail(service, now, Why::Exhausted, until);
         };
+        if why == Choice::Again && matches!(outcome, Outcome::Failed { fault: Fault::NotHttp, .. })
+        {
+            // It will not be an HTTP address next time either.
+            return self.fail(service, now, Why::Exhausted, Time::NEVER);
+        }
         let same_cluster = service.tier_of(index) == Some(self.tier);
         let wait = if why == Choice::Again || (same_cluster && !never_sent) {
             let wait =
@@ -420,12 +454,12 @@ impl Call {
             Duration::ZERO
         };
         if now.plus(wait).plus(service.rules.floor) > self.deadline {
-            return self.fail(service, Why::Deadline(DeadlineKind::Total), Time::NEVER);
+            return self.fail(service, now, Why::Deadline(DeadlineKind::Total), Time::NEVER);
         }
         if !never_sent {
             let Some(held) = service.budget.withdraw(now, &service.rules) else {
                 service.notice_suppressed(now, self.tier, outcome);
-                return self.fail(service, Why::Budget, Time::NEVER);
+                return self.fail(service, now, Why::Budget, Time::NEVER);
             };
             self.held = Some(held);
         }
@@ -462,6 +496,9 @@ impl Call {
                 }
             }
         }
+        if self.repeats + 1 >= rules.per_endpoint {
+            return None;
+        }
         for want in [Want::Sound, Want::Any] {
             for tier in 0..tiers {
                 if let Some(index) = pool.choose(tier, now, rules, &self.tried, want, &mut self.rng)
@@ -479,7 +516,11 @@ impl Call {
         Action::Done(Verdict::Answered(Ticket { endpoint: live.endpoint, permit: live.permit }))
     }
 
-    fn fail(&mut self, service: &mut Service, why: Why, until: Time) -> Action {
+    fn fail(&mut self, service: &mut Service, now: Time, why: Why, until: Time) -> Action {
+        // A repeat that was paid for and is not made.
+        if let Some(held) = self.held.take() {
+            service.budget.refund(now, held);
+        }
         self.phase = Phase::Done;
         service.counts.failed += 1;
         Action::Done(Verdict::Failed { why, until })

@@ -30,6 +30,8 @@ pub enum Fault {
     BodyTooLarge,
     /// The address is not an HTTP address.
     NotHttp,
+    /// The HTTP library refuses to send the request as it is.
+    Request,
 }
 
 impl Fault {
@@ -47,6 +49,7 @@ impl Fault {
             Fault::HeadTooLarge => "response head exceeds limits.head",
             Fault::BodyTooLarge => "response body exceeds the body limit",
             Fault::NotHttp => "address is not http or https",
+            Fault::Request => "request cannot be sent as it is; look at its headers",
         }
     }
 }
@@ -128,7 +131,10 @@ impl Outcome {
             Outcome::Answered { status: 501 | 505, .. } => Class::Success,
             Outcome::Answered { status: 500.., .. } => Class::Failure,
             Outcome::Answered { .. } => Class::Success,
-            Outcome::Failed { fault: Fault::BodyTooLarge | Fault::NotHttp, .. } => Class::Ignored,
+            Outcome::Failed {
+                fault: Fault::BodyTooLarge | Fault::NotHttp | Fault::Request,
+                ..
+            } => Class::Ignored,
             Outcome::Failed { .. } => Class::Failure,
         }
     }

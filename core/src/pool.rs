@@ -406,7 +406,7 @@ mod tests {
                     0 => { pool.replace(now, &candidates(&[n % 4, n % 13, n % 2]), &rules); }
                     1 | 2 => if let Some(Some(e)) = pool.endpoints.get_mut(index as usize) {
                         for _ in 0..5 {
-                            if let Some(permit) = e.breaker.admit(&rules) {
+                            if let Some(permit) = e.breaker.admit(now, &rules) {
                                 let class = if action == 1 { Class::Failure } else { Class::Success };
                                 let _ = e.breaker.record(now, permit, class, &rules, &mut rng);
                             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -56,7 +57,14 @@ impl Request {
         let mut request = http::Request::new(self.body.clone());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = address.join(&self.path).ok_or(Fault::NotHttp)?;
-        request.headers_mut().clone_from(&self.headers);
+        if !self.headers.is_empty() {
+            let headers = request.headers_mut();
+            headers.clone_from(&self.headers);
+            // The length is that of the body and nothing else: a library that believed a wrong
+            // one would wait for what never comes.
+            headers.remove(CONTENT_LENGTH);
+            headers.remove(TRANSFER_ENCODING);
+        }
         Ok(request)
     }
 }

@@ -182,7 +182,7 @@ impl Service {
     pub(crate) fn admit(&mut self, now: Time, index: u32) -> Option<(EndpointId, Permit, u32)> {
         let id = self.pool.id(index)?;
         let endpoint = self.pool.get_mut(id)?;
-        let permit = endpoint.breaker.admit(&self.rules)?;
+        let permit = endpoint.breaker.admit(now, &self.rules)?;
         endpoint.watch.sent(now);
         endpoint.attempts += 1;
         let tier = endpoint.tier;
@@ -207,6 +207,7 @@ impl Service {
         id: EndpointId,
         permit: Permit,
         sent_at: Time,
+        again: bool,
         outcome: Outcome,
     ) {
         let class = outcome.class();
@@ -231,7 +232,12 @@ impl Service {
             Class::Failure => endpoint.failed += 1,
             Class::Ignored => (),
         }
-        let change = endpoint.breaker.record(now, permit, class, &self.rules, &mut self.rng);
+        // One call is one sample: failing at the same endpoint again says nothing new, unless
+        // it is the attempt a half-open breaker waits for.
+        let repeated =
+            again && class == Class::Failure && endpoint.breaker.state() == State::Closed;
+        let counted = if repeated { Class::Ignored } else { class };
+        let change = endpoint.breaker.record(now, permit, counted, &self.rules, &mut self.rng);
         let number = endpoint.tier;
         let tier = &self.pool.tiers[number as usize];
         if let Outcome::Failed { fault, .. } = outcome
@@ -381,7 +387,6 @@ impl Service {
         if self.counts.attempts == 0 {
             return Health::Unknown;
         }
-        let mut endpoints = self.pool.iter();
         if (0..self.pool.tiers.len()).all(|tier| self.pool.ready(tier) == 0) {
             return Health::Unhealthy;
         }
@@ -390,7 +395,10 @@ impl Service {
                 || e.breaker.consecutive_failures() > 0
                 || e.watch.suspect(now, &self.rules)
         };
-        if self.active.is_none_or(|tier| tier > 0) || endpoints.any(|(_, e)| troubled(e)) {
+        // A backup that nobody needs does not make a service degraded.
+        let serving = self.active.unwrap_or(0);
+        let mut endpoints = self.pool.endpoints.iter().flatten().filter(|e| e.tier <= serving);
+        if self.active.is_none_or(|tier| tier > 0) || endpoints.any(troubled) {
             return Health::Degraded;
         }
         Health::Healthy

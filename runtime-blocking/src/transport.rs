@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{Method, header};
+use http::Method;
 use origin_core::ops::Flow;
 use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Time, Wall};
@@ -125,13 +125,10 @@ impl BlockingRuntime for Blocking {
 
     fn exchange(
         &self,
-        mut request: http::Request<Bytes>,
+        request: http::Request<Bytes>,
         head_by: Time,
         body_by: Time,
     ) -> Result<http::Response<BodyReader<'static>>, (Fault, Sent)> {
-        // The length is that of the body and nothing else: ureq would wait for the missing rest.
-        request.headers_mut().remove(header::CONTENT_LENGTH);
-        request.headers_mut().remove(header::TRANSFER_ENCODING);
         let (head, body) = request.into_parts();
         // RFC 9110 §8.6: a length of zero is said where a body would mean something.
         let meant = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
@@ -161,7 +158,7 @@ fn fault_of(error: &ureq::Error, sent: Sent) -> Fault {
         ureq::Error::Io(_) => Fault::Reset,
         ureq::Error::LargeResponseHeader(..) => Fault::HeadTooLarge,
         // Refused by ureq before anything was sent: no endpoint is to blame.
-        _ if sent == Sent::Never => Fault::NotHttp,
+        _ if sent == Sent::Never => Fault::Request,
         // The type behind this is private to ureq; only its text tells.
         ureq::Error::Protocol(inner) if inner.to_string().contains("too many headers") => {
             Fault::HeadTooLarge

@@ -178,17 +178,18 @@ async fn park<R: AsyncRuntime>(flight: &Flight<R>, until: Time, epoch: u64) {
             return;
         }
         match hub.poll_job(now, Asker::Call(until)) {
-            Poll::Run(job) => perform(&*hub.runtime, &Arc::downgrade(hub), *job).await,
+            Poll::Run(job) => drop(perform(&*hub.runtime, &Arc::downgrade(hub), *job).await),
             Poll::Wait(at) => or(moved, hub.runtime.sleep_until(at.min(until))).await,
         }
     }
 }
 
-/// Looks after discovery for a call that has something to work with: carries a due refresh.
+/// Looks after discovery before a call: carries a fetch that is due.
 async fn tend<R: AsyncRuntime>(hub: &Arc<Hub<R>>, until: Time) {
-    // A redirect makes one job follow another; the core bounds how many.
-    while let Poll::Run(job) = hub.poll_job(hub.runtime.now(), Asker::Call(until)) {
-        perform(&*hub.runtime, &Arc::downgrade(hub), *job).await;
+    let mut redirected = true;
+    while redirected {
+        let Poll::Run(job) = hub.poll_job(hub.runtime.now(), Asker::Call(until)) else { return };
+        redirected = perform(&*hub.runtime, &Arc::downgrade(hub), *job).await;
     }
 }
 
@@ -208,7 +209,7 @@ fn attend<R: AsyncRuntime>(hub: &Arc<Hub<R>>) {
                 };
                 let work = async {
                     match poll {
-                        Poll::Run(job) => perform(&*runtime, &hub, *job).await,
+                        Poll::Run(job) => drop(perform(&*runtime, &hub, *job).await),
                         Poll::Wait(at) => runtime.sleep_until(at).await,
                     }
                 };
@@ -218,8 +219,9 @@ fn attend<R: AsyncRuntime>(hub: &Arc<Hub<R>>) {
     }
 }
 
-/// Does a job and brings its result back. Dropped half-way, it says so.
-async fn perform<R: AsyncRuntime>(runtime: &R, hub: &Weak<Hub<R>>, job: Job) {
+/// Does a job and brings its result back. Dropped half-way, it says so. Returns whether the fetch
+/// was redirected and goes on.
+async fn perform<R: AsyncRuntime>(runtime: &R, hub: &Weak<Hub<R>>, job: Job) -> bool {
     let mut guard = JobGuard { hub, id: Some(job.id) };
     let mut request = http::Request::new(Bytes::new());
     *request.uri_mut() = job.uri;
@@ -235,7 +237,7 @@ async fn perform<R: AsyncRuntime>(runtime: &R, hub: &Weak<Hub<R>>, job: Job) {
         Err(Fault::Timeout)
     };
     let outcome = or(exchange, limit).await.unwrap_or_else(JobOutcome::Failed);
-    guard.finish(outcome);
+    guard.finish(outcome)
 }
 
 struct JobGuard<'a, R: Runtime> {
@@ -244,9 +246,10 @@ struct JobGuard<'a, R: Runtime> {
 }
 
 impl<R: Runtime> JobGuard<'_, R> {
-    fn finish(&mut self, outcome: JobOutcome) {
-        if let (Some(id), Some(hub)) = (self.id.take(), self.hub.upgrade()) {
-            hub.finish_job(id, outcome);
+    fn finish(&mut self, outcome: JobOutcome) -> bool {
+        match (self.id.take(), self.hub.upgrade()) {
+            (Some(id), Some(hub)) => hub.finish_job(id, outcome),
+            _ => false,
         }
     }
 }

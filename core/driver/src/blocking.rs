@@ -104,11 +104,11 @@ fn drive<R: BlockingRuntime, T>(
 ) -> Result<Ticket, Error> {
     let runtime = flight.hub.runtime.clone();
     if flight.hub.discovery_due(&flight.slot, runtime.now()) {
-        // A redirect makes one job follow another; the core bounds how many.
-        while let Poll::Run(job) =
-            flight.hub.poll_job(runtime.now(), Asker::Call(flight.deadline()))
-        {
-            perform(&flight.hub, *job);
+        let mut redirected = true;
+        while redirected {
+            let asker = Asker::Call(flight.deadline());
+            let Poll::Run(job) = flight.hub.poll_job(runtime.now(), asker) else { break };
+            redirected = perform(&flight.hub, *job);
         }
     }
     let mut next = flight.begin();
@@ -155,7 +155,7 @@ fn park<R: BlockingRuntime>(flight: &Flight<R>, until: Time, epoch: u64) {
             return;
         }
         match hub.poll_job(now, Asker::Call(until)) {
-            Poll::Run(job) => perform(hub, *job),
+            Poll::Run(job) => drop(perform(hub, *job)),
             Poll::Wait(at) => {
                 // A bound, so that a time far away cannot overflow the platform's clock.
                 let span = now.until(at.min(until)).min(Duration::from_secs(3600));
@@ -165,8 +165,9 @@ fn park<R: BlockingRuntime>(flight: &Flight<R>, until: Time, epoch: u64) {
     }
 }
 
-/// Does a job and brings its result back; says so if the thread unwinds on the way.
-fn perform<R: BlockingRuntime>(hub: &Arc<Hub<R>>, job: Job) {
+/// Does a job and brings its result back; says so if the thread unwinds on the way. Returns
+/// whether the fetch was redirected and goes on.
+fn perform<R: BlockingRuntime>(hub: &Arc<Hub<R>>, job: Job) -> bool {
     struct Guard<'a, R: Runtime>(&'a Hub<R>, Option<origin_core::job::JobId>);
     impl<R: Runtime> Drop for Guard<'_, R> {
         fn drop(&mut self) {
@@ -189,7 +190,7 @@ fn perform<R: BlockingRuntime>(hub: &Arc<Hub<R>>, job: Job) {
             Ok(JobOutcome::Answered { status: head.status.as_u16(), headers: head.headers, body })
         });
     guard.1 = None;
-    hub.finish_job(job.id, exchanged.unwrap_or_else(JobOutcome::Failed));
+    hub.finish_job(job.id, exchanged.unwrap_or_else(JobOutcome::Failed))
 }
 
 /// Reads a whole body of at most `limit` bytes.

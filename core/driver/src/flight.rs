@@ -51,8 +51,8 @@ struct Current {
 
 impl<R: Runtime> Flight<R> {
     pub(crate) fn new(hub: Arc<Hub<R>>, slot: Arc<Slot>, request: Request) -> Flight<R> {
-        let call = Call::new(request.spec, hub.seed, hub.call_number());
         let began = hub.runtime.now();
+        let call = Call::new(request.spec, hub.seed, hub.call_number()).asked(began);
         Flight { hub, slot, request, call, began, trail: Vec::new(), current: None, over: false }
     }
 
@@ -180,6 +180,10 @@ impl<R: Runtime> Flight<R> {
         let retry_in = (until != Time::NEVER).then(|| now.until(until));
         match why {
             Why::UnknownService => return Error::UnknownService { service, known },
+            Why::Request => {
+                let reason = origin_core::outcome::Fault::Request.text().to_owned();
+                return Error::Request { service, reason };
+            }
             Why::BodyTooLarge => return Error::TooLarge { service, limit: self.max_body() },
             _ => (),
         }

@@ -140,11 +140,13 @@ impl<R: Runtime> Hub<R> {
             endpoints.push((Arc::from(endpoint.cluster.as_str()), endpoint.role, address));
         }
         let discovered = endpoints.is_empty();
+        // Held until the slot is there: a document that came in between would miss it.
+        let mut directory = None;
         let resolution = match &self.directory {
             _ if !discovered => {
                 Resolution::Found(injected(&endpoints, self.config.local_cluster.as_deref()))
             }
-            Some(directory) => lock(directory).resolve(now, name),
+            Some(mutex) => directory.insert(lock(mutex)).resolve(now, name),
             None => Resolution::Absent(Vec::new()),
         };
         service.resolve(now, resolution);
@@ -155,7 +157,10 @@ impl<R: Runtime> Hub<R> {
             discovered,
         };
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        Ok(slots.entry(slot.name.clone()).or_insert_with(|| Arc::new(slot)).clone())
+        let slot = slots.entry(slot.name.clone()).or_insert_with(|| Arc::new(slot)).clone();
+        drop(slots);
+        drop(directory);
+        Ok(slot)
     }
 
     /// Whether a call on `slot` should look after discovery first. No lock.
@@ -172,15 +177,17 @@ impl<R: Runtime> Hub<R> {
         poll
     }
 
-    /// Brings the result of a job back, tells every service, and wakes who waits.
-    pub(crate) fn finish_job(&self, id: JobId, outcome: JobOutcome) {
-        let Some(directory) = &self.directory else { return };
+    /// Brings the result of a job back, tells every service, and wakes who waits. Returns whether
+    /// the fetch goes on with another job: it was a redirect.
+    pub(crate) fn finish_job(&self, id: JobId, outcome: JobOutcome) -> bool {
+        let Some(directory) = &self.directory else { return false };
         let now = self.runtime.now();
         let mut directory = lock(directory);
         let moved = directory.job_done(now, id, outcome);
         self.call_due.store(directory.call_due(now).as_nanos(), Ordering::Relaxed);
+        let redirected = directory.redirected();
         if !moved {
-            return;
+            return false;
         }
         let slots: Vec<Arc<Slot>> =
             self.read_slots().values().filter(|slot| slot.discovered).cloned().collect();
@@ -193,6 +200,7 @@ impl<R: Runtime> Hub<R> {
         for slot in slots {
             slot.moved.notify(usize::MAX);
         }
+        redirected
     }
 
     /// Everything the client knows, at this moment.

@@ -60,6 +60,7 @@ pub struct Rules {
     pub floor: Duration,
     pub max_attempts: u8,
     pub per_cluster: u8,
+    pub per_endpoint: u8,
     pub backoff: Duration,
     pub backoff_max: Duration,
     pub jitter: Jitter,
@@ -116,6 +117,7 @@ impl Rules {
             floor: deadline.floor,
             max_attempts: retry.max_attempts.clamp(1, 16) as u8,
             per_cluster: retry.attempts_per_cluster.clamp(1, 16) as u8,
+            per_endpoint: retry.attempts_per_endpoint.clamp(1, 16) as u8,
             backoff: retry.backoff,
             backoff_max: retry.backoff_max,
             jitter: retry.jitter,
@@ -163,6 +165,7 @@ fn check(policy: &Policy, path: &str) -> Result<(), ConfigError> {
     let counts = [
         ("retry.max_attempts", retry.max_attempts, 16),
         ("retry.attempts_per_cluster", retry.attempts_per_cluster, 16),
+        ("retry.attempts_per_endpoint", retry.attempts_per_endpoint, 16),
         ("breaker.failures", breaker.failures, 1_000_000),
         ("breaker.half_open_permits", breaker.half_open_permits, 10_000),
         ("breaker.half_open_successes", breaker.half_open_successes, 10_000),

@@ -71,6 +71,9 @@ pub struct RetryConfig {
     pub max_attempts: u32,
     /// Attempts in one cluster while others are untried. Default 2.
     pub attempts_per_cluster: u32,
+    /// Attempts at one endpoint, when nobody else is left: a service with a single endpoint is
+    /// tried this often. 1–16, default 3.
+    pub attempts_per_endpoint: u32,
     /// The first wait. Default 50 ms. A move to another cluster, and a repeat elsewhere of a
     /// request that never left, do not wait.
     #[serde(with = "crate::time::text")]
@@ -93,6 +96,7 @@ impl Default for RetryConfig {
         RetryConfig {
             max_attempts: 6,
             attempts_per_cluster: 2,
+            attempts_per_endpoint: 3,
             backoff: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
             jitter: Jitter::Full,
@@ -144,7 +148,7 @@ pub struct BreakerConfig {
     pub half_open_permits: u32,
     /// Successes in half-open that close it. Default 1.
     pub half_open_successes: u32,
-    /// Longest time half-open; then it opens again. Default 30 s.
+    /// Longest time that permits may be out while half-open; then it opens again. Default 30 s.
     #[serde(with = "crate::time::text")]
     pub half_open_max: Duration,
 }

@@ -31,6 +31,8 @@ use crate::time::{Time, nanos};
 const MIN_TTL: Duration = Duration::from_secs(1);
 /// What a call that already has a document spends on fetching a newer one.
 const CARRY: Duration = Duration::from_secs(1);
+/// How long past its deadline a job may report: timers fire in any order.
+const LATE: Duration = Duration::from_millis(500);
 /// How late a background may be before calls stop relying on it.
 const GRACE: Duration = Duration::from_secs(2);
 /// Redirects followed, on the same host only.
@@ -143,9 +145,12 @@ impl Directory {
     pub fn poll_job(&mut self, now: Time, asker: Asker) -> Poll {
         let due = self.due_for(now, asker).max(self.next_try);
         if let Some(lease) = self.lease
-            && now < lease.deadline
+            && now < lease.deadline.plus(LATE)
         {
-            return self.wait(lease.deadline, asker);
+            let ends = lease.deadline.plus(LATE);
+            // A background looks again before a document that comes meanwhile can be due.
+            let again = if asker == Asker::Background { now.plus(MIN_TTL / 2) } else { ends };
+            return self.wait(ends.min(again), asker);
         }
         if now < due {
             return self.wait(due, asker);
@@ -153,7 +158,8 @@ impl Directory {
         let mut deadline = now.plus(self.config.timeout);
         if let Asker::Call(until) = asker {
             let patience = if self.held.is_some() && self.config.cache {
-                now.plus(CARRY)
+                // It has something to work with, and needs time to do it.
+                now.plus(CARRY.min(now.until(until) / 2))
             } else {
                 Time::NEVER
             };
@@ -253,6 +259,12 @@ impl Directory {
             JobOutcome::Answered { status, .. } => self.failed(now, DiscoveryError::Status(status)),
         }
         true
+    }
+
+    /// Whether the last result was a redirect, so that one more job finishes the fetch.
+    #[must_use]
+    pub fn redirected(&self) -> bool {
+        self.detour.is_some()
     }
 
     /// The target of a redirect, if it stays on the host and scheme of the source.

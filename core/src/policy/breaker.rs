@@ -4,8 +4,9 @@
 //! hammered while it recovers. Half-open is where breakers go wrong, so it is strict here:
 //! a bounded number of permits; every permit stamped with the generation it was granted under, so
 //! that a straggler from before the trip can neither close nor reopen (as in gobreaker); a permit
-//! that is released without result counts for nothing; and a bound on the time spent half-open,
-//! so that lost permits cannot block it (as in resilience4j). The open interval doubles with each
+//! that is released without result counts for nothing; and a bound on the time that permits are
+//! out, so that lost ones cannot block it (as in resilience4j; but a half-open breaker that nobody
+//! calls stays half-open). The open interval doubles with each
 //! opening and takes a doubling back for each span of health (as in Envoy's outlier ejection).
 //!
 //! What trips it is one function, [`Breaker::verdict_on`]: the seam for windows and rates.
@@ -32,7 +33,7 @@ pub enum State {
     },
     /// A few attempts are let through to find out.
     HalfOpen {
-        /// When it opens again for lack of a result.
+        /// When it opens again for lack of a result; [`Time::NEVER`] while no permit is out.
         until: Time,
         /// Permits out.
         out: u32,
@@ -149,11 +150,7 @@ impl Breaker {
     pub fn tick(&mut self, now: Time, rules: &Rules, rng: &mut Pcg32) -> Option<Transition> {
         match self.state {
             State::Open { until } if now >= until => {
-                self.enter(State::HalfOpen {
-                    until: now.plus(rules.half_open_max),
-                    out: 0,
-                    successes: 0,
-                });
+                self.enter(State::HalfOpen { until: Time::NEVER, out: 0, successes: 0 });
                 Some(Transition::HalfOpened)
             }
             State::HalfOpen { until, .. } if now >= until => {
@@ -165,11 +162,14 @@ impl Breaker {
 
     /// Asks for a permit.
     #[must_use]
-    pub fn admit(&mut self, rules: &Rules) -> Option<Permit> {
+    pub fn admit(&mut self, now: Time, rules: &Rules) -> Option<Permit> {
         if !self.would_admit(rules) {
             return None;
         }
-        if let State::HalfOpen { out, .. } = &mut self.state {
+        if let State::HalfOpen { out, until, .. } = &mut self.state {
+            if *out == 0 {
+                *until = now.plus(rules.half_open_max);
+            }
             *out += 1;
         }
         Some(Permit { generation: self.generation })
@@ -178,9 +178,12 @@ impl Breaker {
     /// Takes a permit back without a result: the attempt was cancelled or says nothing.
     pub fn release(&mut self, permit: Permit) {
         if permit.generation == self.generation
-            && let State::HalfOpen { out, .. } = &mut self.state
+            && let State::HalfOpen { out, until, .. } = &mut self.state
         {
             *out = out.saturating_sub(1);
+            if *out == 0 {
+                *until = Time::NEVER;
+            }
         }
     }
 
@@ -282,7 +285,7 @@ mod tests {
         }
         fn permit(&mut self, now: Time) -> Option<Permit> {
             let _ = self.breaker.tick(now, &self.rules, &mut self.rng);
-            self.breaker.admit(&self.rules)
+            self.breaker.admit(now, &self.rules)
         }
         fn record(&mut self, now: Time, permit: Permit, class: Class) -> Option<Transition> {
             self.breaker.record(now, permit, class, &self.rules, &mut self.rng)
@@ -348,7 +351,8 @@ mod tests {
         b.breaker.release(probe);
         let _lost = b.permit(s(2)).unwrap();
         assert!(b.permit(s(3)).is_none());
-        let reopened = b.breaker.tick(s(6), &b.rules, &mut b.rng);
+        assert_eq!(b.breaker.tick(s(6), &b.rules, &mut b.rng), None);
+        let reopened = b.breaker.tick(s(7), &b.rules, &mut b.rng);
         assert!(matches!(reopened, Some(Transition::Opened { trip: Trip::ProbeLost, .. })));
     }
 
@@ -408,7 +412,8 @@ mod tests {
                     let mine = held.iter().filter(|p| p.generation == b.breaker.generation).count();
                     prop_assert_eq!(out as usize, mine);
                     prop_assert!(out <= permits);
-                    prop_assert!(until <= now.plus(b.rules.half_open_max));
+                    prop_assert_eq!(until == Time::NEVER, out == 0);
+                    prop_assert!(out == 0 || until <= now.plus(b.rules.half_open_max));
                 }
                 if let State::Open { until } = b.breaker.state() {
                     prop_assert!(now.until(until) <= b.rules.open_max.mul_f64(1.5));
