@@ -1,1 +1,5 @@
-//! The proof.
+//! The proof: scenarios that every driver and the simulator play alike, and the simulator that
+//! runs whole clients in virtual time.
+
+pub mod scenario;
+pub mod sim;
