@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,8 @@ struct Http {
     authority: Authority,
     /// Base path without its trailing slash; empty when there is none.
     base: Arc<str>,
+    /// Value of the `Host` header: the authority without a default port (RFC 9110 §7.2).
+    host: HeaderValue,
 }
 
 impl Address {
@@ -80,7 +83,13 @@ impl Address {
             return Err(bad("its port is not between 1 and 65535"));
         }
         let base = uri.path().trim_end_matches('/').into();
-        Ok(Address { text: text.into(), http: Some(Http { scheme, authority, base }) })
+        let default = if scheme == Scheme::HTTPS { 443 } else { 80 };
+        let host = match authority.port_u16() {
+            Some(port) if port != default => format!("{}:{port}", authority.host()),
+            _ => authority.host().to_owned(),
+        };
+        let host = HeaderValue::try_from(host).map_err(|_| bad("its host is not valid"))?;
+        Ok(Address { text: text.into(), http: Some(Http { scheme, authority, base, host }) })
     }
 
     /// Whether this can be called over HTTP.
@@ -99,6 +108,13 @@ impl Address {
     #[must_use]
     pub fn authority(&self) -> Option<&Authority> {
         self.http.as_ref().map(|http| &http.authority)
+    }
+
+    /// The value of the `Host` header of a plain HTTP/1.1 request to this address; `None` for
+    /// `https`, where HTTP/2 may be spoken, which has another place for it.
+    #[must_use]
+    pub fn host(&self) -> Option<&HeaderValue> {
+        self.http.as_ref().filter(|http| http.scheme == Scheme::HTTP).map(|http| &http.host)
     }
 
     /// The absolute URI of `path` below this address. The base path is kept: `/auth` and
@@ -196,6 +212,22 @@ mod tests {
             "http://a#f",
         ] {
             assert!(Address::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_host_header_is_the_authority_without_a_default_port() {
+        for (address, host) in [
+            ("http://a:80/auth", Some("a")),
+            ("http://a", Some("a")),
+            ("http://a:8080", Some("a:8080")),
+            ("http://a:443", Some("a:443")),
+            ("http://[::1]:8080", Some("[::1]:8080")),
+            ("https://a:8443", None),
+            ("a:5432", None),
+        ] {
+            let address = Address::parse(address).unwrap();
+            assert_eq!(address.host().map(|host| host.to_str().unwrap()), host, "{address}");
         }
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -54,9 +54,17 @@ impl Request {
     /// # Errors
     /// [`Fault::NotHttp`] when the address is not an HTTP address.
     pub fn at(&self, address: &Address) -> Result<http::Request<Bytes>, Fault> {
+        let uri = address.join(&self.path).ok_or(Fault::NotHttp)?;
+        Ok(self.to(uri, address.host().cloned()))
+    }
+
+    /// The HTTP request of one attempt to `uri`, which [`Address::join`] made, with the value of
+    /// [`Address::host`]: what HTTP clients otherwise write anew for every request.
+    #[must_use]
+    pub fn to(&self, uri: Uri, host: Option<HeaderValue>) -> http::Request<Bytes> {
         let mut request = http::Request::new(self.body.clone());
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = address.join(&self.path).ok_or(Fault::NotHttp)?;
+        *request.uri_mut() = uri;
         if !self.headers.is_empty() {
             let headers = request.headers_mut();
             headers.clone_from(&self.headers);
@@ -65,7 +73,10 @@ impl Request {
             headers.remove(CONTENT_LENGTH);
             headers.remove(TRANSFER_ENCODING);
         }
-        Ok(request)
+        if let Some(host) = host {
+            request.headers_mut().entry(HOST).or_insert(host);
+        }
+        request
     }
 }
 

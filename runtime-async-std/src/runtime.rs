@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::rt::{Sleep, Timer as _};
 use origin_core::ops::Flow;
 use origin_core::outcome::{Fault, Sent};
-use origin_core::{ConfigError, Error, Request, Time, Wall};
+use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply};
 use origin_driver::hyper::{Limited, Pooled};
 use origin_driver::{Hub, Options, Runtime, Slot, Streaming, tls};
@@ -113,6 +113,10 @@ impl<E: Executor> Runtime for AsyncIo<E> {
 
     fn run<F: Flow>(hub: Arc<Hub<AsyncIo<E>>>, slot: Arc<Slot>, flow: F) -> Reply<F::Output> {
         Box::pin(asynchronous::run(hub, slot, flow))
+    }
+
+    fn call(hub: Arc<Hub<AsyncIo<E>>>, slot: Arc<Slot>, request: Request) -> Reply<Response> {
+        Box::pin(asynchronous::call(hub, slot, request))
     }
 
     fn stream(

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::Method;
 use origin_core::ops::Flow;
 use origin_core::outcome::{Fault, Sent};
-use origin_core::{ConfigError, Error, Request, Time, Wall};
+use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::blocking::{self, BlockingRuntime, Body};
 use origin_driver::{Hub, Options, Roots, Runtime, Slot, Streaming};
 use ureq::config::AutoHeaderValue;
@@ -101,6 +101,10 @@ impl Runtime for Blocking {
 
     fn run<F: Flow>(hub: Arc<Hub<Blocking>>, slot: Arc<Slot>, flow: F) -> Result<F::Output, Error> {
         blocking::run(&hub, &slot, flow)
+    }
+
+    fn call(hub: Arc<Hub<Blocking>>, slot: Arc<Slot>, request: Request) -> Result<Response, Error> {
+        blocking::call(hub, slot, request)
     }
 
     fn stream(

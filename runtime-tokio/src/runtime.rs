@@ -11,7 +11,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use origin_core::ops::Flow;
 use origin_core::outcome::{Fault, Sent};
-use origin_core::{ConfigError, Error, Request, Time, Wall};
+use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply};
 use origin_driver::hyper::{Limited, Pooled};
 use origin_driver::{Hub, Options, Runtime, Slot, Streaming, tls};
@@ -60,6 +60,10 @@ impl Runtime for Tokio {
         Box::pin(asynchronous::run(hub, slot, flow))
     }
 
+    fn call(hub: Arc<Hub<Tokio>>, slot: Arc<Slot>, request: Request) -> Reply<Response> {
+        Box::pin(asynchronous::call(hub, slot, request))
+    }
+
     fn stream(
         hub: Arc<Hub<Tokio>>,
         slot: Arc<Slot>,
@@ -75,9 +79,10 @@ impl Runtime for Tokio {
 
 impl AsyncRuntime for Tokio {
     async fn sleep_until(&self, at: Time) {
-        // tokio refuses points that its clock cannot hold; a year is never in practice.
-        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-        let span = Duration::from_nanos(at.as_nanos()).min(self.epoch.elapsed() + YEAR);
+        // tokio refuses points that its clock cannot hold; a century is never in practice. Counted
+        // from the epoch: the clock would be read once per attempt for nothing else.
+        const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+        let span = Duration::from_nanos(at.as_nanos()).min(CENTURY);
         tokio::time::sleep_until(self.epoch + span).await;
     }
 

@@ -25,7 +25,10 @@ struct Nginx {
 fn binary() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
-    let found = std::env::split_paths(&path).chain(system).map(|dir| dir.join("nginx")).find(|file| file.is_file());
+    let found = std::env::split_paths(&path)
+        .chain(system)
+        .map(|dir| dir.join("nginx"))
+        .find(|file| file.is_file());
     if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "nginx is missing; .ci/servers installs it");
         eprintln!("SKIPPED: nginx is not installed; run .ci/servers");
@@ -38,7 +41,8 @@ impl Nginx {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let binary = binary()?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("origin-nginx-{}-{number}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("origin-nginx-{}-{number}", std::process::id()));
         fs::create_dir_all(directory.join("html")).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         fs::write(directory.join("nginx.conf"), configuration(&directory, port)).unwrap();
@@ -151,7 +155,8 @@ fn blocking_reads_revalidates_and_follows_the_legacy_path() {
 fn tokio_refreshes_in_the_background() {
     let Some((world, nginx)) = setup() else { return };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let client = builder!(origin_tokio::Client, world, nginx.url("/api/v1/services")).build().unwrap();
+        let client =
+            builder!(origin_tokio::Client, world, nginx.url("/api/v1/services")).build().unwrap();
         let billing = client.service("billing").unwrap();
         assert_eq!(billing.get("/x").send().await.unwrap().status(), 200);
         tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -164,12 +169,22 @@ fn tokio_refreshes_in_the_background() {
 fn async_std_and_smol_read_it_too() {
     let Some((world, nginx)) = setup() else { return };
     async_std::task::block_on(async {
-        let client = builder!(origin_async_std::Client, world, nginx.url("/api/v1/services")).build().unwrap();
-        assert_eq!(client.service("billing").unwrap().get("/x").send().await.unwrap().status(), 200);
+        let client = builder!(origin_async_std::Client, world, nginx.url("/api/v1/services"))
+            .build()
+            .unwrap();
+        assert_eq!(
+            client.service("billing").unwrap().get("/x").send().await.unwrap().status(),
+            200
+        );
     });
     smol::block_on(async {
-        let client = builder!(origin_async_std::smol::Client, world, nginx.url("/api/v1/services")).build().unwrap();
-        assert_eq!(client.service("billing").unwrap().get("/x").send().await.unwrap().status(), 200);
+        let client = builder!(origin_async_std::smol::Client, world, nginx.url("/api/v1/services"))
+            .build()
+            .unwrap();
+        assert_eq!(
+            client.service("billing").unwrap().get("/x").send().await.unwrap().status(),
+            200
+        );
     });
 }
 

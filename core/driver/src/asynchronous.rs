@@ -18,7 +18,7 @@ use origin_core::ops::{Flow, Step};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
 
-use crate::flight::{Exchanged, Flight, Next};
+use crate::flight::{Exchanged, Flight, Next, Target};
 use crate::hub::{Hub, Slot, lock};
 use crate::hyper::body_fault;
 use crate::response::Streaming;
@@ -42,6 +42,23 @@ pub trait AsyncRuntime: Runtime<Body = Body<Self>> {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
 }
 
+/// Runs one call and collects its response.
+///
+/// The future of a call is boxed, which copies it whole once, and an allocator serves up to about
+/// a kilobyte from its fastest shelf. So this is the plain call without the flow around it, the
+/// flight is made before the future and used where it lies, and what is rarely needed is boxed.
+pub fn call<R: AsyncRuntime>(
+    hub: Arc<Hub<R>>,
+    slot: Arc<Slot>,
+    request: Request,
+) -> impl Future<Output = Result<Response, Error>> + Send {
+    let mut flight = Flight::new(hub, slot, request);
+    async move {
+        let (answer, _) = drive(&mut flight, Whole::Collect).await?;
+        Ok(response(&mut flight, answer))
+    }
+}
+
 /// Runs a flow: each of its requests is one call.
 ///
 /// # Errors
@@ -53,23 +70,20 @@ pub async fn run<R: AsyncRuntime, F: Flow>(
 ) -> Result<F::Output, Error> {
     let mut reply = None;
     loop {
-        match flow.next(reply)? {
+        let mut flight = match flow.next(reply)? {
             Step::Done(output) => return Ok(output),
-            Step::Send(request) => {
-                let flight = Flight::new(hub.clone(), slot.clone(), request);
-                reply = Some(collected(flight).await?);
-            }
-        }
+            Step::Send(request) => Flight::new(hub.clone(), slot.clone(), request),
+        };
+        let (answer, _) = drive(&mut flight, Whole::Collect).await?;
+        reply = Some(response(&mut flight, answer));
     }
 }
 
-/// One call whose response is collected.
-async fn collected<R: AsyncRuntime>(mut flight: Flight<R>) -> Result<Response, Error> {
-    let limit = flight.max_body();
-    let (answer, _) = drive(&mut flight, Some(limit)).await?;
+/// The collected answer with the report of its call.
+fn response<R: Runtime>(flight: &mut Flight<R>, answer: http::Response<Content>) -> Response {
     let report = flight.report();
     let (head, body) = answer.into_parts();
-    Ok(Response { status: head.status, headers: head.headers, body: body.whole, report })
+    Response { status: head.status, headers: head.headers, body: body.whole, report }
 }
 
 /// One call whose body is left to the caller.
@@ -82,7 +96,7 @@ pub async fn stream<R: AsyncRuntime>(
     request: Request,
 ) -> Result<Streaming<Body<R>>, Error> {
     let mut flight = Flight::new(hub, slot, request);
-    let (answer, ticket) = drive(&mut flight, None).await?;
+    let (answer, ticket) = drive(&mut flight, Whole::Leave).await?;
     let report = flight.report();
     let (head, body) = answer.into_parts();
     let body = Body {
@@ -104,65 +118,94 @@ struct Content {
     open: Option<Incoming>,
 }
 
-/// The loop: asks the core what to do, does it, tells what came of it. With a limit, bodies are
-/// collected as part of their attempt; without, they are left open.
+/// What becomes of a response body.
+#[derive(Clone, Copy)]
+enum Whole {
+    /// Collected up to the call's limit, as part of its attempt.
+    Collect,
+    /// Left open.
+    Leave,
+}
+
+/// The loop: asks the core what to do, does it, tells what came of it.
 async fn drive<R: AsyncRuntime>(
     flight: &mut Flight<R>,
-    collect_up_to: Option<u64>,
+    whole: Whole,
 ) -> Result<(http::Response<Content>, Ticket), Error> {
-    let runtime = flight.hub.runtime.clone();
-    if flight.hub.discovery_due(&flight.slot, runtime.now()) {
+    let mut now = flight.start();
+    if flight.hub.discovery_due(&flight.slot, now) {
         attend(&flight.hub);
-        tend(&flight.hub, flight.deadline()).await;
+        Box::pin(tend(&flight.hub, flight.deadline())).await;
+        now = flight.hub.runtime.now();
     }
-    let mut answer = http::Response::default();
-    let mut next = flight.begin();
+    let mut next = flight.begin(now);
+    loop {
+        let (to, until) = ready(flight, next).await?;
+        let runtime = &*flight.hub.runtime;
+        let exchange = exchange(runtime, flight.request(to), flight.max_body(), whole);
+        let limit = async {
+            runtime.sleep_until(until).await;
+            Err((Fault::Timeout, Sent::Maybe))
+        };
+        next = match or(exchange, limit).await {
+            Ok(answer) => {
+                let outcome = flight.outcome_of(answer.status(), answer.headers());
+                match flight.finished(outcome) {
+                    Next::Answered(ticket) => return Ok((answer, ticket)),
+                    next => next,
+                }
+            }
+            Err((fault, sent)) => flight.finished(Outcome::Failed { fault, sent }),
+        };
+    }
+}
+
+/// Does whatever comes before the next attempt: where to send it, and until when it has time.
+async fn ready<R: AsyncRuntime>(
+    flight: &mut Flight<R>,
+    mut next: Next,
+) -> Result<(Target, Time), Error> {
     loop {
         next = match next {
-            Next::Send { request, deadline } => {
-                let exchange = exchange(&*runtime, request, collect_up_to);
-                let limit = async {
-                    runtime.sleep_until(deadline.at).await;
-                    Err((Fault::Timeout, Sent::Maybe))
-                };
-                let outcome = match or(exchange, limit).await {
-                    Ok(response) => {
-                        let outcome = flight.outcome_of(response.status(), response.headers());
-                        answer = response;
-                        outcome
-                    }
-                    Err((fault, sent)) => Outcome::Failed { fault, sent },
-                };
-                flight.finished(outcome)
-            }
+            Next::Send { to, deadline } => return Ok((to, deadline.at)),
             Next::WaitUntil(until) => {
-                runtime.sleep_until(until).await;
+                flight.hub.runtime.sleep_until(until).await;
                 flight.wake()
             }
             Next::Park { until, epoch } => {
-                park(flight, until, epoch).await;
+                Box::pin(park(flight, until, epoch)).await;
                 flight.wake()
             }
-            Next::Answered(ticket) => return Ok((answer, ticket)),
             Next::Failed(error) => return Err(error),
+            // Only a finished attempt answers, and that has left the loop. An answer must never
+            // be made up, so this is the error of a lost one.
+            Next::Answered(_) => {
+                let service = flight.slot.name.clone();
+                return Err(Error::Body { service, fault: Fault::Reset });
+            }
         }
     }
 }
 
-async fn exchange<R: AsyncRuntime>(
+/// One attempt. The request is handed over before the future begins, so that it is not in it.
+fn exchange<R: AsyncRuntime>(
     runtime: &R,
     request: http::Request<Bytes>,
-    collect_up_to: Option<u64>,
-) -> Exchanged<Content> {
-    let (head, body) = runtime.exchange(request).await?.into_parts();
-    let content = match collect_up_to {
-        None => Content { whole: Bytes::new(), open: Some(body) },
-        Some(limit) => {
-            let whole = collect(body, limit).await.map_err(|fault| (fault, Sent::Maybe))?;
-            Content { whole, open: None }
-        }
-    };
-    Ok(http::Response::from_parts(head, content))
+    limit: u64,
+    whole: Whole,
+) -> impl Future<Output = Exchanged<Content>> + Send {
+    let exchange = runtime.exchange(request);
+    async move {
+        let (head, body) = exchange.await?.into_parts();
+        let content = match whole {
+            Whole::Leave => Content { whole: Bytes::new(), open: Some(body) },
+            Whole::Collect => {
+                let whole = collect(body, limit).await.map_err(|fault| (fault, Sent::Maybe))?;
+                Content { whole, open: None }
+            }
+        };
+        Ok(http::Response::from_parts(head, content))
+    }
 }
 
 /// Waits for the epoch of the service to move, carrying the fetch if nobody else does.
@@ -260,32 +303,34 @@ impl<R: Runtime> Drop for JobGuard<'_, R> {
     }
 }
 
-/// Reads a whole body of at most `limit` bytes.
-async fn collect(mut body: Incoming, limit: u64) -> Result<Bytes, Fault> {
+/// Reads a whole body of at most `limit` bytes. The body is used where the future keeps it; an
+/// `async fn` would keep it twice.
+fn collect(mut body: Incoming, limit: u64) -> impl Future<Output = Result<Bytes, Fault>> + Send {
     use http_body::Body as _;
-    if body.size_hint().lower() > limit {
-        return Err(Fault::BodyTooLarge);
-    }
-    let mut first = Bytes::new();
-    let mut whole = BytesMut::new();
-    let mut length = 0_u64;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|e| body_fault(&e))?.into_data() else { continue };
-        length += data.len() as u64;
-        if length > limit {
+    async move {
+        if body.size_hint().lower() > limit {
             return Err(Fault::BodyTooLarge);
         }
-        // Nearly every body is one piece, which needs no copy.
-        if first.is_empty() && whole.is_empty() {
-            first = data;
-        } else {
-            if whole.is_empty() {
-                whole.extend_from_slice(&first);
+        let mut first = Bytes::new();
+        let mut whole = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|e| body_fault(&e))?.into_data() else { continue };
+            let before = if whole.is_empty() { first.len() } else { whole.len() };
+            if (before + data.len()) as u64 > limit {
+                return Err(Fault::BodyTooLarge);
             }
-            whole.extend_from_slice(&data);
+            // Nearly every body is one piece, which needs no copy.
+            if before == 0 {
+                first = data;
+            } else {
+                if whole.is_empty() {
+                    whole.extend_from_slice(&first);
+                }
+                whole.extend_from_slice(&data);
+            }
         }
+        Ok(if whole.is_empty() { first } else { whole.freeze() })
     }
-    Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
 /// The body of a streamed response. Read it with [`Body::chunk`].

@@ -39,6 +39,18 @@ pub trait BlockingRuntime: Runtime<Body = Body<Self>> {
     fn body_fault(error: &io::Error) -> Fault;
 }
 
+/// Runs one call and collects its response.
+///
+/// # Errors
+/// Those of the call.
+pub fn call<R: BlockingRuntime>(
+    hub: Arc<Hub<R>>,
+    slot: Arc<Slot>,
+    request: Request,
+) -> Result<Response, Error> {
+    collected(&mut Flight::new(hub, slot, request))
+}
+
 /// Runs a flow: each of its requests is one call.
 ///
 /// # Errors
@@ -53,17 +65,17 @@ pub fn run<R: BlockingRuntime, F: Flow>(
         match flow.next(reply)? {
             Step::Done(output) => return Ok(output),
             Step::Send(request) => {
-                let flight = Flight::new(hub.clone(), slot.clone(), request);
-                reply = Some(collected(flight)?);
+                let mut flight = Flight::new(hub.clone(), slot.clone(), request);
+                reply = Some(collected(&mut flight)?);
             }
         }
     }
 }
 
-fn collected<R: BlockingRuntime>(mut flight: Flight<R>) -> Result<Response, Error> {
+fn collected<R: BlockingRuntime>(flight: &mut Flight<R>) -> Result<Response, Error> {
     let mut answer = None;
     let limit = flight.max_body();
-    drive(&mut flight, &mut answer, false, |exchanged: http::Response<R::Raw>| {
+    drive(flight, &mut answer, false, |exchanged: http::Response<R::Raw>| {
         let (head, body) = exchanged.into_parts();
         let body = collect::<R>(body, limit).map_err(|fault| (fault, Sent::Maybe))?;
         Ok(http::Response::from_parts(head, body))
@@ -103,20 +115,23 @@ fn drive<R: BlockingRuntime, T>(
     finish: impl Fn(http::Response<R::Raw>) -> Exchanged<T>,
 ) -> Result<Ticket, Error> {
     let runtime = flight.hub.runtime.clone();
-    if flight.hub.discovery_due(&flight.slot, runtime.now()) {
+    let mut now = flight.start();
+    if flight.hub.discovery_due(&flight.slot, now) {
         let mut redirected = true;
         while redirected {
             let asker = Asker::Call(flight.deadline());
             let Poll::Run(job) = flight.hub.poll_job(runtime.now(), asker) else { break };
             redirected = perform(&flight.hub, *job);
         }
+        now = runtime.now();
     }
-    let mut next = flight.begin();
+    let mut next = flight.begin(now);
     loop {
         next = match next {
-            Next::Send { request, deadline } => {
+            Next::Send { to, deadline } => {
                 // A streamed body may go on after the head until the call's own deadline.
                 let body_by = if streamed { flight.deadline() } else { deadline.at };
+                let request = flight.request(to);
                 let exchanged = runtime.exchange(request, deadline.at, body_by).and_then(&finish);
                 let outcome = match exchanged {
                     Ok(response) => {

@@ -4,10 +4,12 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use origin_core::call::{AttemptId, Choice, Deadline, Ticket, Why};
 use origin_core::error::{Failure, Skipped};
-use origin_core::outcome::{Fault, Outcome, Sent};
+use origin_core::outcome::{Fault, Outcome, Pushback, Sent};
 use origin_core::request::AttemptReport;
 use origin_core::{Action, Call, Error, Event, Report, Request, Time, Verdict, headers};
 
@@ -16,8 +18,9 @@ use crate::runtime::Runtime;
 
 /// What the driver has to do next.
 pub(crate) enum Next {
-    /// Send this and report with [`Flight::finished`].
-    Send { request: http::Request<bytes::Bytes>, deadline: Deadline },
+    /// Send the request there and report with [`Flight::finished`]. The place and not the request:
+    /// an async loop keeps this over its awaits, and every byte of it is copied per call.
+    Send { to: Target, deadline: Deadline },
     /// Wait for the epoch to move, until then at most; then [`Flight::wake`].
     Park { until: Time, epoch: u64 },
     /// Wait; then [`Flight::wake`].
@@ -28,6 +31,9 @@ pub(crate) enum Next {
     Failed(Error),
 }
 
+/// Where an attempt goes, and its `Host` header.
+pub(crate) type Target = (Uri, Option<HeaderValue>);
+
 /// What an exchange came to: the response (its body in `B`), or why there is none.
 pub(crate) type Exchanged<B> = Result<http::Response<B>, (Fault, Sent)>;
 
@@ -37,6 +43,8 @@ pub(crate) struct Flight<R: Runtime> {
     pub(crate) request: Request,
     call: Call,
     began: Time,
+    /// The last reading of the clock: a report made right after a step needs none of its own.
+    seen: Time,
     trail: Vec<AttemptReport>,
     current: Option<Current>,
     over: bool,
@@ -51,9 +59,17 @@ struct Current {
 
 impl<R: Runtime> Flight<R> {
     pub(crate) fn new(hub: Arc<Hub<R>>, slot: Arc<Slot>, request: Request) -> Flight<R> {
-        let began = hub.runtime.now();
-        let call = Call::new(request.spec, hub.seed, hub.call_number()).asked(began);
-        Flight { hub, slot, request, call, began, trail: Vec::new(), current: None, over: false }
+        let call = Call::new(request.spec, hub.seed, hub.call_number());
+        let (began, seen) = (Time::ZERO, Time::ZERO);
+        let (trail, current, over) = (Vec::new(), None, false);
+        Flight { hub, slot, request, call, began, seen, trail, current, over }
+    }
+
+    /// Starts the call's clock. First of all.
+    pub(crate) fn start(&mut self) -> Time {
+        self.began = self.hub.runtime.now();
+        self.call = self.call.asked(self.began);
+        self.began
     }
 
     /// When the call ends at the latest, also before it has begun.
@@ -72,8 +88,14 @@ impl<R: Runtime> Flight<R> {
         self.request.max_body.unwrap_or(self.hub.config.limits.body)
     }
 
-    pub(crate) fn begin(&mut self) -> Next {
-        self.step(Event::Begin)
+    /// Begins at `now`: the start, unless something was done in between.
+    pub(crate) fn begin(&mut self, now: Time) -> Next {
+        self.step_at(now, Event::Begin)
+    }
+
+    /// The request of an attempt.
+    pub(crate) fn request(&self, (uri, host): Target) -> http::Request<Bytes> {
+        self.request.to(uri, host)
     }
 
     pub(crate) fn wake(&mut self) -> Next {
@@ -92,10 +114,13 @@ impl<R: Runtime> Flight<R> {
 
     /// The facts of a response head.
     pub(crate) fn outcome_of(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
-        Outcome::Answered {
-            status: status.as_u16(),
-            pushback: headers::pushback(headers, self.hub.runtime.wall()),
-        }
+        // Nearly no response has one, and the calendar costs a system call or most of one.
+        let pushback = if headers.contains_key(RETRY_AFTER) {
+            headers::pushback(headers, self.hub.runtime.wall())
+        } else {
+            Pushback::NONE
+        };
+        Outcome::Answered { status: status.as_u16(), pushback }
     }
 
     fn step(&mut self, event: Event) -> Next {
@@ -105,20 +130,21 @@ impl<R: Runtime> Flight<R> {
 
     fn step_at(&mut self, mut now: Time, mut event: Event) -> Next {
         loop {
+            self.seen = now;
             let mut service = lock(&self.slot.service);
             match self.call.step(&mut service, now, event) {
                 Action::Send { attempt, to, deadline, why } => {
-                    let request = service
-                        .address(to)
-                        .ok_or(Fault::NotHttp)
-                        .and_then(|address| self.request.at(address));
+                    let target: Option<Target> = service.address(to).and_then(|address| {
+                        Some((address.join(&self.request.path)?, address.host().cloned()))
+                    });
                     let place = service.label(to);
                     drop(service);
                     self.current = Some(Current { attempt, why, sent: now, place });
-                    match request {
-                        Ok(request) => return Next::Send { request, deadline },
-                        Err(fault) => {
+                    match target {
+                        Some(to) => return Next::Send { to, deadline },
+                        None => {
                             // Nothing to send to: that attempt is over before it began.
+                            let fault = Fault::NotHttp;
                             let outcome = Outcome::Failed { fault, sent: Sent::Never };
                             self.note(now, outcome);
                             now = self.hub.runtime.now();
@@ -202,9 +228,9 @@ impl<R: Runtime> Flight<R> {
         }
     }
 
+    /// How the call went, up to its last step.
     pub(crate) fn report(&mut self) -> Report {
-        let now = self.hub.runtime.now();
-        self.report_at(now)
+        self.report_at(self.seen)
     }
 
     fn report_at(&mut self, now: Time) -> Report {

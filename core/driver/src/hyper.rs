@@ -15,7 +15,7 @@ use futures_lite::future::or;
 use http::Uri;
 use http_body_util::Full;
 use hyper_util::client::legacy::connect::Connect;
-use hyper_util::client::legacy::{Client, Error};
+use hyper_util::client::legacy::{Client, Error, ResponseFuture};
 use origin_core::outcome::{Fault, Sent};
 use tower_service::Service;
 
@@ -59,8 +59,23 @@ impl<C: Connect + Clone + Send + Sync + 'static> Pooled<C> {
     ///
     /// # Errors
     /// What went wrong, and whether the request can have left.
-    pub async fn exchange(&self, request: http::Request<Bytes>) -> Exchanged<Incoming> {
-        self.client.request(request.map(Full::new)).await.map_err(|e| read(&e))
+    pub fn exchange(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> impl Future<Output = Exchanged<Incoming>> + Send + use<C> {
+        Exchange(self.client.request(request.map(Full::new)))
+    }
+}
+
+/// hyper's future with its error read. By hand: an async block would keep it twice, and it is
+/// part of every call's future.
+struct Exchange(ResponseFuture);
+
+impl Future for Exchange {
+    type Output = Exchanged<Incoming>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map_err(|e| read(&e))
     }
 }
 

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method};
-use origin_core::ops::{Flow, Step};
 use origin_core::{Error, Request, Response};
 use serde::Serialize;
 
@@ -203,15 +202,15 @@ impl<R: Runtime> RequestBuilder<R> {
     }
 
     fn checked(&mut self) -> Result<(), Error> {
-        let service = self.upstream.slot.name.clone();
+        let service = || self.upstream.slot.name.clone();
         if let Some(reason) = self.mistake.take() {
-            return Err(Error::Request { service, reason });
+            return Err(Error::Request { service: service(), reason });
         }
         let spec = &self.request.spec;
         for (name, span) in [("timeout", spec.total), ("attempt_timeout", spec.attempt)] {
             if span.is_some_and(|span| span.is_zero()) {
                 return Err(Error::Request {
-                    service,
+                    service: service(),
                     reason: format!("{name} must be longer than zero"),
                 });
             }
@@ -227,8 +226,7 @@ impl<R: Runtime> RequestBuilder<R> {
             return R::ready(Err(error));
         }
         let Upstream { hub, slot } = self.upstream;
-        let flow = Once { name: slot.name.clone(), request: Some(self.request) };
-        R::run(hub, slot, flow)
+        R::call(hub, slot, self.request)
     }
 
     /// Sends it and yields the response at its head, the body still to be read. What is read is
@@ -244,29 +242,4 @@ impl<R: Runtime> RequestBuilder<R> {
 
 fn short(text: &str) -> String {
     text.chars().take(64).collect()
-}
-
-/// The flow of a single request.
-struct Once {
-    name: Arc<str>,
-    request: Option<Request>,
-}
-
-impl Flow for Once {
-    type Output = Response;
-
-    fn service(&self) -> &str {
-        &self.name
-    }
-
-    fn next(&mut self, reply: Option<Response>) -> Result<Step<Response>, Error> {
-        match (reply, self.request.take()) {
-            (Some(reply), _) => Ok(Step::Done(reply)),
-            (None, Some(request)) => Ok(Step::Send(request)),
-            (None, None) => Err(Error::Request {
-                service: self.name.clone(),
-                reason: "it was sent already".to_owned(),
-            }),
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use origin_core::ops::Flow;
-use origin_core::{ConfigError, Request, Time, Wall};
+use origin_core::{ConfigError, Request, Response, Time, Wall};
 
 use crate::hub::{Hub, Slot};
 use crate::roots::Roots;
@@ -46,6 +46,9 @@ pub trait Runtime: Sized + Send + Sync + 'static {
 
     /// Runs a flow on a service.
     fn run<F: Flow>(hub: Arc<Hub<Self>>, slot: Arc<Slot>, flow: F) -> Self::Reply<F::Output>;
+
+    /// Runs one request and yields its response.
+    fn call(hub: Arc<Hub<Self>>, slot: Arc<Slot>, request: Request) -> Self::Reply<Response>;
 
     /// Runs one request and yields its response with the body still to come.
     fn stream(
