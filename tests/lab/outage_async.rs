@@ -1,4 +1,4 @@
-//! The scenario of the async adapters' `outage` examples: each includes this file as a module and
+//! The scenario of the async adapters' `outage_…` examples: each includes this file as a module and
 //! gives it a module `runtime` with what is special to its own.
 //!
 //! Calls start on a fixed schedule, however those before them fare, and are timed from the moment

@@ -2,7 +2,7 @@
 //! whole local cluster refuses, the primary accepts and never answers, all recover.
 //!
 //! ```sh
-//! cargo run --release -p origin-async-std --example outage -- --duration 20 --rate 200 --svg outage.svg
+//! cargo run --release -p origin-async-std --example outage_async_std -- --duration 20 --rate 200 --svg outage.svg
 //! ```
 #![allow(clippy::print_stdout, reason = "what it prints is its purpose")]
 
