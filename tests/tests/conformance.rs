@@ -1,0 +1,84 @@
+//! One conformance suite over real sockets for all runtimes: tokio, async-std, smol and blocking.
+//!
+//! The scenario files that the simulator plays in virtual time are played here by real clients
+//! against servers that misbehave; what needs code rather than data follows in rooms of its own.
+//! A test is one function over `Subject` and appears once per runtime, as
+//! `room::requirement::runtime`.
+
+// Helpers of tests may fail the test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+/// Makes a test per runtime of each function over `Subject`.
+macro_rules! on_every_runtime {
+    ($($name:ident)*) => { $(
+        mod $name {
+            use crate::subject::{AsyncStd, Blocking, Smol, Tokio};
+
+            #[test]
+            fn on_tokio() {
+                super::$name::<Tokio>();
+            }
+
+            #[test]
+            fn on_async_std() {
+                super::$name::<AsyncStd>();
+            }
+
+            #[test]
+            fn on_smol() {
+                super::$name::<Smol>();
+            }
+
+            #[test]
+            fn on_blocking() {
+                super::$name::<Blocking>();
+            }
+        }
+    )* };
+}
+
+/// The same for what only a future can do: be dropped.
+macro_rules! on_every_async_runtime {
+    ($($name:ident)*) => { $(
+        mod $name {
+            use crate::subject::{AsyncStd, Smol, Tokio};
+
+            #[test]
+            fn on_tokio() {
+                super::$name::<Tokio>();
+            }
+
+            #[test]
+            fn on_async_std() {
+                super::$name::<AsyncStd>();
+            }
+
+            #[test]
+            fn on_smol() {
+                super::$name::<Smol>();
+            }
+        }
+    )* };
+}
+
+#[path = "conformance/subject.rs"]
+mod subject;
+
+#[path = "conformance/bodies.rs"]
+mod bodies;
+#[path = "conformance/discovery.rs"]
+mod discovery;
+#[path = "conformance/drops.rs"]
+mod drops;
+#[path = "conformance/hostile.rs"]
+mod hostile;
+#[path = "conformance/safety.rs"]
+mod safety;
+#[path = "conformance/scenarios.rs"]
+mod scenarios;
+#[path = "conformance/soak.rs"]
+mod soak;
+#[path = "conformance/stage.rs"]
+mod stage;
+#[path = "conformance/tokens.rs"]
+mod tokens;
