@@ -187,15 +187,17 @@ impl Directory {
 
     /// When the next fetch is due for `asker`, failures aside.
     fn due_for(&self, now: Time, asker: Asker) -> Time {
+        // Without cache every call asks; there is nothing to do ahead, not even the first time.
+        if asker == Asker::Background && !self.config.cache {
+            return Time::NEVER;
+        }
         let Some(held) = &self.held else { return Time::ZERO };
         match asker {
-            Asker::Background if self.config.cache => {
+            Asker::Background => {
                 let ahead = nanos(self.config.refresh_ahead)
                     .min(nanos(held.fetched.until(held.fresh_until)) / 2);
                 Time::from_nanos(held.fresh_until.as_nanos().saturating_sub(ahead))
             }
-            // Without cache every call asks; there is nothing to do ahead.
-            Asker::Background => Time::NEVER,
             Asker::Call(_) if self.config.cache && now < self.attended_until => self.attended_until,
             Asker::Call(_) => held.fresh_until,
         }
