@@ -38,6 +38,9 @@ pub struct CallSpec {
     pub total: Option<Duration>,
     /// Limit of one attempt, instead of the policy's.
     pub attempt: Option<Duration>,
+    /// Whether the body is left to the caller: an answer is then a success of its endpoint's
+    /// breaker only when [`Service::body_done`] says so.
+    pub streamed: bool,
     /// Statuses that mean "try elsewhere" for this operation, besides the policy's. 0 is none.
     pub also_retry: [u16; 4],
 }
@@ -184,13 +187,15 @@ enum Phase {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Live {
-    endpoint: EndpointId,
-    permit: Permit,
-    sent_at: Time,
+pub(crate) struct Live {
+    pub(crate) endpoint: EndpointId,
+    pub(crate) permit: Permit,
+    pub(crate) sent_at: Time,
     kind: DeadlineKind,
     /// Whether this call has been at the endpoint before.
-    again: bool,
+    pub(crate) again: bool,
+    /// Whether success is only known when the body has been read.
+    pub(crate) streamed: bool,
 }
 
 /// The state of one call. Owned by whoever drives it; allocates nothing.
@@ -381,7 +386,14 @@ impl Call {
         self.held = None; // what was held is spent now
         let again = why == Choice::Again;
         self.repeats += u8::from(again);
-        self.phase = Phase::Live(Live { endpoint, permit, sent_at: now, kind, again });
+        self.phase = Phase::Live(Live {
+            endpoint,
+            permit,
+            sent_at: now,
+            kind,
+            again,
+            streamed: self.spec.streamed,
+        });
         let deadline = Deadline { at, kind };
         Action::Send { attempt: AttemptId(self.attempts), to: endpoint, deadline, why }
     }
@@ -394,7 +406,7 @@ impl Call {
         outcome: Outcome,
     ) -> Action {
         self.last = Some(outcome);
-        service.settle(now, live.endpoint, live.permit, live.sent_at, live.again, outcome);
+        service.settle(now, &live, outcome);
         let rules = &service.rules;
         let never_sent = matches!(outcome, Outcome::Failed { sent: Sent::Never, .. });
         let pushback = match outcome {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
-use crate::call::Ticket;
+use crate::call::{Live, Ticket};
 use crate::config::Rules;
 use crate::discovery::directory::Resolution;
 use crate::discovery::{Candidate, Place};
@@ -201,15 +201,8 @@ impl Service {
     }
 
     /// Counts the outcome of an attempt, once, everywhere it counts.
-    pub(crate) fn settle(
-        &mut self,
-        now: Time,
-        id: EndpointId,
-        permit: Permit,
-        sent_at: Time,
-        again: bool,
-        outcome: Outcome,
-    ) {
+    pub(crate) fn settle(&mut self, now: Time, live: &Live, outcome: Outcome) {
+        let Live { endpoint: id, permit, sent_at, again, streamed, .. } = *live;
         let class = outcome.class();
         if class == Class::Failure {
             self.counts.failed_attempts += 1;
@@ -236,7 +229,9 @@ impl Service {
         // it is the attempt a half-open breaker waits for.
         let repeated =
             again && class == Class::Failure && endpoint.breaker.state() == State::Closed;
-        let counted = if repeated { Class::Ignored } else { class };
+        // And of a streamed answer only the end of its body tells.
+        let open = streamed && class == Class::Success;
+        let counted = if repeated || open { Class::Ignored } else { class };
         let change = endpoint.breaker.record(now, permit, counted, &self.rules, &mut self.rng);
         let number = endpoint.tier;
         let tier = &self.pool.tiers[number as usize];
@@ -278,28 +273,27 @@ impl Service {
         self.active_since = now;
     }
 
-    /// The body of an answered call failed while its caller was reading it.
-    pub fn body_failed(&mut self, now: Time, ticket: Ticket, fault: Fault) {
+    /// The body of a streamed answer was read to its end, or broke off on the way. A body that
+    /// is dropped half-way is not reported: it says nothing.
+    pub fn body_done(&mut self, now: Time, ticket: Ticket, result: Result<(), Fault>) {
         let Some(endpoint) = self.pool.get_mut(ticket.endpoint) else { return };
-        self.counts.failed_attempts += 1;
-        self.counts.failed_since_success += 1;
-        endpoint.failed += 1;
-        // The permit is back already; in half-open only a new attempt may decide.
-        let change = match endpoint.breaker.state() {
-            State::Closed => endpoint.breaker.record(
-                now,
-                ticket.permit,
-                Class::Failure,
-                &self.rules,
-                &mut self.rng,
-            ),
-            _ => None,
+        let class = match result {
+            Ok(()) => Class::Success,
+            Err(_) => Class::Failure,
         };
-        let Some(endpoint) = self.pool.get(ticket.endpoint) else { return };
-        let tier = &self.pool.tiers[endpoint.tier as usize];
-        let (cluster, label) = (tier.cluster.clone(), endpoint.label.clone());
-        self.notices.push(now, Event::ConnectionIssue { cluster, endpoint: label, fault });
-        if let Some(change) = change {
+        let change = endpoint.breaker.late(now, ticket.permit, class, &self.rules, &mut self.rng);
+        if let Err(fault) = result {
+            self.counts.failed_attempts += 1;
+            self.counts.failed_since_success += 1;
+            endpoint.failed += 1;
+            let (tier, endpoint) = (endpoint.tier, endpoint.label.clone());
+            let cluster = self.pool.tiers[tier as usize].cluster.clone();
+            self.notices.push(now, Event::ConnectionIssue { cluster, endpoint, fault });
+        }
+        if let Some(change) = change
+            && let Some(endpoint) = self.pool.get(ticket.endpoint)
+        {
+            let tier = &self.pool.tiers[endpoint.tier as usize];
             self.notices.push(now, transition(endpoint, tier, change));
         }
         self.pool.sync(ticket.endpoint.index, &self.rules);

@@ -352,6 +352,11 @@ impl<R: Runtime> std::fmt::Debug for Body<R> {
 }
 
 impl<R: AsyncRuntime> Body<R> {
+    /// Tells the service what became of it.
+    fn done(&self, result: Result<(), Fault>) {
+        lock(&self.slot.service).body_done(self.hub.runtime.now(), self.ticket, result);
+    }
+
     /// The next piece; `None` at the end.
     ///
     /// # Errors
@@ -369,16 +374,13 @@ impl<R: AsyncRuntime> Body<R> {
                 Ok(frame) => frame,
                 Err(fault) => {
                     self.incoming = None;
-                    lock(&self.slot.service).body_failed(
-                        self.hub.runtime.now(),
-                        self.ticket,
-                        fault,
-                    );
+                    self.done(Err(fault));
                     return Err(Error::Body { service: self.slot.name.clone(), fault });
                 }
             };
             let Some(frame) = frame else {
                 self.incoming = None;
+                self.done(Ok(()));
                 break;
             };
             let Ok(data) = frame.into_data() else { continue };

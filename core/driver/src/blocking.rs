@@ -234,6 +234,13 @@ impl<R: Runtime> std::fmt::Debug for Body<R> {
     }
 }
 
+impl<R: BlockingRuntime> Body<R> {
+    /// Tells the service what became of it.
+    fn done(&self, result: Result<(), Fault>) {
+        lock(&self.slot.service).body_done(self.hub.runtime.now(), self.ticket, result);
+    }
+}
+
 impl<R: BlockingRuntime> Read for Body<R> {
     /// Reads on. Fails with the fault as text when the body breaks off, when the call's deadline
     /// passes, or past the limit of the body.
@@ -244,6 +251,7 @@ impl<R: BlockingRuntime> Read for Body<R> {
         match self.raw.read(buffer) {
             Ok(0) => {
                 self.over = true;
+                self.done(Ok(()));
                 Ok(0)
             }
             Ok(count) if count as u64 > self.left => {
@@ -258,7 +266,7 @@ impl<R: BlockingRuntime> Read for Body<R> {
             Err(e) => {
                 self.over = true;
                 let fault = R::body_fault(&e);
-                lock(&self.slot.service).body_failed(self.hub.runtime.now(), self.ticket, fault);
+                self.done(Err(fault));
                 Err(io::Error::new(e.kind(), fault.text()))
             }
         }

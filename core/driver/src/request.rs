@@ -235,6 +235,7 @@ impl<R: Runtime> RequestBuilder<R> {
         if let Err(error) = self.checked() {
             return R::ready(Err(error));
         }
+        self.request.spec.streamed = true;
         let Upstream { hub, slot } = self.upstream;
         R::stream(hub, slot, self.request)
     }

@@ -9,7 +9,7 @@
 //! calls stays half-open). The open interval doubles with each
 //! opening and takes a doubling back for each span of health (as in Envoy's outlier ejection).
 //!
-//! What trips it is one function, [`Breaker::verdict_on`]: the seam for windows and rates.
+//! What trips it is one function, `Breaker::verdict_on`: the seam for windows and rates.
 
 use std::time::Duration;
 
@@ -197,10 +197,23 @@ impl Breaker {
         rules: &Rules,
         rng: &mut Pcg32,
     ) -> Option<Transition> {
+        self.release(permit);
+        self.late(now, permit, class, rules, rng)
+    }
+
+    /// The result of an attempt whose permit was given back before: a body that was read later.
+    #[must_use]
+    pub fn late(
+        &mut self,
+        now: Time,
+        permit: Permit,
+        class: Class,
+        rules: &Rules,
+        rng: &mut Pcg32,
+    ) -> Option<Transition> {
         if permit.generation != self.generation || !rules.breaker {
             return None;
         }
-        self.release(permit);
         if class == Class::Ignored {
             return None;
         }
@@ -341,6 +354,18 @@ mod tests {
         assert_eq!(b.record(s(2), straggler, Class::Success), None);
         assert!(matches!(b.breaker.state(), State::HalfOpen { out: 1, successes: 0, .. }));
         assert_eq!(b.record(s(2), probe, Class::Success), Some(Transition::Closed));
+    }
+
+    #[test]
+    fn a_late_result_counts_once_and_frees_nothing_twice() {
+        let mut b = Bench::new(|p| p.breaker.half_open_permits = 2);
+        b.trip(s(0));
+        let (first, second) = (b.permit(s(1)).unwrap(), b.permit(s(1)).unwrap());
+        b.breaker.release(first);
+        assert!(matches!(b.breaker.state(), State::HalfOpen { out: 1, .. }));
+        let late = b.breaker.late(s(2), first, Class::Success, &b.rules, &mut b.rng);
+        assert_eq!(late, Some(Transition::Closed));
+        assert_eq!(b.breaker.late(s(3), second, Class::Failure, &b.rules, &mut b.rng), None);
     }
 
     #[test]
