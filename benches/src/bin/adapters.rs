@@ -197,12 +197,40 @@ fn compare(options: &Options) -> Outcome<()> {
     Ok(())
 }
 
+/// Processor time of this process so far, in ticks of the system, as Linux tells it.
+fn processor_time() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name in front may hold anything; what follows its parenthesis does not. Fields 14 and 15
+    // of all are user and system time of all threads, also of those that have ended.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
+}
+
+/// What the rounds of one side came to.
+#[derive(Default)]
+struct Sum {
+    rates: Vec<f64>,
+    done: u64,
+    ticks: u64,
+}
+
+impl Sum {
+    #[allow(clippy::cast_precision_loss)] // far below 2⁵³
+    fn ticks_per_request(&self) -> f64 {
+        self.ticks as f64 / self.done as f64
+    }
+}
+
 /// Requests per second of both sides.
 struct Rate {
     kind: Kind,
     concurrent: usize,
     raw: f64,
     origin: f64,
+    /// Processor time of a request, raw to Origin: what the ratio would be if the processor were
+    /// the only limit. Nobody else's work is in it. Not a number where the system does not say.
+    processor: f64,
     /// Origin to raw of each pair of neighbouring rounds, in ascending order.
     ratios: Vec<f64>,
 }
@@ -214,21 +242,27 @@ impl Rate {
         concurrent: usize,
         effort: &Effort,
     ) -> Outcome<Rate> {
-        let (mut raws, mut origins, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-        let rate = |side| -> Outcome<f64> {
+        let (mut raw, mut origin, mut ratios) = (Sum::default(), Sum::default(), Vec::new());
+        let round = |side, sum: &mut Sum| -> Outcome<f64> {
+            let before = processor_time();
             let done = pair.round(side, concurrent, Length::Time(effort.round))?;
+            if let (Some(before), Some(after)) = (before, processor_time()) {
+                sum.ticks += after - before;
+            }
             #[allow(clippy::cast_precision_loss)] // far below 2⁵³
-            Ok(done as f64 / effort.round.as_secs_f64())
+            let rate = done as f64 / effort.round.as_secs_f64();
+            sum.done += done;
+            sum.rates.push(rate);
+            Ok(rate)
         };
         for _ in 0..effort.rounds {
-            let (raw, origin) = (rate(Side::Raw)?, rate(Side::Origin)?);
-            raws.push(raw);
-            origins.push(origin);
+            let (raw, origin) = (round(Side::Raw, &mut raw)?, round(Side::Origin, &mut origin)?);
             ratios.push(origin / raw);
         }
-        let (raw, origin) = (median(&mut raws), median(&mut origins));
+        let processor = raw.ticks_per_request() / origin.ticks_per_request();
+        let (raw, origin) = (median(&mut raw.rates), median(&mut origin.rates));
         ratios.sort_by(f64::total_cmp);
-        Ok(Rate { kind, concurrent, raw, origin, ratios })
+        Ok(Rate { kind, concurrent, raw, origin, processor, ratios })
     }
 
     fn ratio(&self) -> f64 {
@@ -241,21 +275,22 @@ impl Rate {
 
     fn print(rates: &[Rate]) {
         println!(
-            "{:<10} {:>10} {:>12} {:>12} {:>7} {:>15}  aim",
-            "adapter", "concurrent", "raw req/s", "origin req/s", "ratio", "quartiles"
+            "{:<10} {:>10} {:>12} {:>12} {:>7} {:>15} {:>10}  aim of ratio",
+            "adapter", "concurrent", "raw req/s", "origin req/s", "ratio", "quartiles", "cpu ratio"
         );
         for rate in rates {
             let (quarter, last) = (rate.ratios.len() / 4, rate.ratios.len() - 1);
             let spread =
                 format!("{:.3} – {:.3}", rate.ratios[quarter], rate.ratios[last - quarter]);
             println!(
-                "{:<10} {:>10} {:>12.0} {:>12.0} {:>7.3} {:>15}  {}",
+                "{:<10} {:>10} {:>12.0} {:>12.0} {:>7.3} {:>15} {:>10.3}  {}",
                 rate.kind.name(),
                 rate.concurrent,
                 rate.raw,
                 rate.origin,
                 rate.ratio(),
                 spread,
+                rate.processor,
                 rate.aim().map_or_else(String::new, |aim| met(rate.ratio() >= aim, "≥", aim)),
             );
         }
@@ -268,6 +303,7 @@ impl Rate {
             "raw_per_second": self.raw,
             "origin_per_second": self.origin,
             "ratio": self.ratio(),
+            "processor_ratio": self.processor,
             "ratios": self.ratios,
             "aim": self.aim(),
         })

@@ -14,6 +14,75 @@
 //! | `asynchronous.rs` | the async loop over hyper's pooled client (feature `hyper`) |
 //! | `blocking.rs` | its plain twin |
 //! | `hyper.rs`, `tls.rs` | connections and TLS shared by the async adapters |
+//!
+//! An adapter is a clock, a sleep and an exchange. This one answers everything itself; put a
+//! socket in its place and it is a blocking HTTP client with failover:
+//!
+//! ```
+//! use std::io::{self, Cursor};
+//! use std::sync::Arc;
+//! use std::time::{Duration, Instant};
+//!
+//! use bytes::Bytes;
+//! use origin_driver::blocking::{self, BlockingRuntime, Body};
+//! use origin_driver::core::ops::Flow;
+//! use origin_driver::core::outcome::{Fault, Sent};
+//! use origin_driver::core::{ConfigError, Error, Request, Response, Time, Wall};
+//! use origin_driver::{Client, Hub, Options, Runtime, Slot, Streaming};
+//!
+//! struct Echo(Instant);
+//!
+//! impl Runtime for Echo {
+//!     type Reply<T: Send + 'static> = Result<T, Error>;
+//!     type Body = Body<Echo>;
+//!     fn build(_: &Options) -> Result<Echo, ConfigError> {
+//!         Ok(Echo(Instant::now()))
+//!     }
+//!     fn now(&self) -> Time {
+//!         Time::ZERO.plus(self.0.elapsed())
+//!     }
+//!     fn wall(&self) -> Wall {
+//!         Wall(0)
+//!     }
+//!     fn run<F: Flow>(hub: Arc<Hub<Echo>>, slot: Arc<Slot>, flow: F) -> Result<F::Output, Error> {
+//!         blocking::run(&hub, &slot, flow)
+//!     }
+//!     fn call(hub: Arc<Hub<Echo>>, slot: Arc<Slot>, request: Request) -> Result<Response, Error> {
+//!         blocking::call(hub, slot, request)
+//!     }
+//!     fn stream(hub: Arc<Hub<Echo>>, slot: Arc<Slot>, request: Request)
+//!         -> Result<Streaming<Body<Echo>>, Error> {
+//!         blocking::stream(hub, slot, request)
+//!     }
+//!     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Result<T, Error> {
+//!         result
+//!     }
+//! }
+//!
+//! impl BlockingRuntime for Echo {
+//!     type Raw = Cursor<Vec<u8>>;
+//!     fn sleep_until(&self, at: Time) {
+//!         std::thread::sleep(self.now().until(at).min(Duration::from_secs(1)));
+//!     }
+//!     fn exchange(&self, request: http::Request<Bytes>, _head_by: Time, _body_by: Time)
+//!         -> Result<http::Response<Cursor<Vec<u8>>>, (Fault, Sent)> {
+//!         match request.uri().host() {
+//!             Some("down") => Err((Fault::Connect, Sent::Never)),
+//!             _ => Ok(http::Response::new(Cursor::new(request.uri().to_string().into_bytes()))),
+//!         }
+//!     }
+//!     fn body_fault(_: &io::Error) -> Fault {
+//!         Fault::Reset
+//!     }
+//! }
+//!
+//! let client: Client<Echo> =
+//!     Client::builder().endpoint("echo", "http://down").endpoint("echo", "http://up/base").build()?;
+//! for _ in 0..10 {
+//!     assert_eq!(client.service("echo")?.get("/x").send()?.text(), "http://up/base/x");
+//! }
+//! # Ok::<(), Error>(())
+//! ```
 
 #[cfg(feature = "hyper")]
 pub mod asynchronous;

@@ -90,7 +90,7 @@ pub struct Permit {
     generation: u32,
 }
 
-/// The breaker. 32 bytes; time and randomness are arguments.
+/// The breaker. 48 bytes; time and randomness are arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Breaker {
     state: State,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Rules;
 use crate::time::{Time, nanos};
 
-/// Outstanding attempts and silence of one endpoint. 40 bytes.
+/// Outstanding attempts and silence of one endpoint. 32 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
     /// Attempts out.
