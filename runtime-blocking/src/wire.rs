@@ -145,7 +145,7 @@ impl Connector for Dial {
         stream.set_nodelay(details.config.no_delay()).map_err(|_| unconnected(Fault::Connect))?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-        Ok(Some(Wire { stream, buffers }))
+        Ok(Some(Wire { stream, buffers, read_limit: None, write_limit: None }))
     }
 }
 
@@ -219,10 +219,43 @@ fn is_late(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)
 }
 
-/// A TCP connection. Every read and write ends when ureq's limit or the exchange does.
+/// A TCP connection. Every read and write ends when ureq's limit or the exchange does, or a
+/// millisecond later.
 pub(crate) struct Wire {
     stream: TcpStream,
     buffers: LazyBuffers,
+    /// The limits the socket has: setting one is a system call, and most are the same as before.
+    read_limit: Option<Duration>,
+    write_limit: Option<Duration>,
+}
+
+/// A span in whole milliseconds, rounded up. Requests with the same deadline then have the same
+/// limit as a rule, although each asks some microseconds after its start.
+fn coarse(span: Option<Duration>) -> Option<Duration> {
+    span.map(|span| {
+        let millis = span.as_nanos().div_ceil(1_000_000);
+        Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    })
+}
+
+impl Wire {
+    fn limit_reads(&mut self, span: Option<Duration>) -> io::Result<()> {
+        let span = coarse(span);
+        if span != self.read_limit {
+            self.stream.set_read_timeout(span)?;
+            self.read_limit = span;
+        }
+        Ok(())
+    }
+
+    fn limit_writes(&mut self, span: Option<Duration>) -> io::Result<()> {
+        let span = coarse(span);
+        if span != self.write_limit {
+            self.stream.set_write_timeout(span)?;
+            self.write_limit = span;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Debug for Wire {
@@ -242,7 +275,7 @@ impl Transport for Wire {
         // One write may take only part of it, and a slow reader could stretch `write_all` to a
         // multiple of the limit.
         while written < amount {
-            self.stream.set_write_timeout(left(by, reason)?)?;
+            self.limit_writes(left(by, reason)?)?;
             let rest = self.buffers.output().get(written..amount).unwrap_or_default();
             match self.stream.write(rest) {
                 Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
@@ -258,7 +291,7 @@ impl Transport for Wire {
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let (by, reason) = limit(timeout.for_read());
         loop {
-            self.stream.set_read_timeout(left(by, reason)?)?;
+            self.limit_reads(left(by, reason)?)?;
             match self.stream.read(self.buffers.input_append_buf()) {
                 Ok(count) => {
                     self.buffers.input_appended(count);
