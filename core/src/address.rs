@@ -104,12 +104,6 @@ impl Address {
         &self.text
     }
 
-    /// Host with port, as for a `Host` header; `None` when this is not an HTTP address.
-    #[must_use]
-    pub fn authority(&self) -> Option<&Authority> {
-        self.http.as_ref().map(|http| &http.authority)
-    }
-
     /// The value of the `Host` header of a plain HTTP/1.1 request to this address; `None` for
     /// `https`, where HTTP/2 may be spoken, which has another place for it.
     #[must_use]

@@ -14,16 +14,6 @@ use crate::time::Time;
 #[serde(transparent)]
 pub struct JobId(pub(crate) u64);
 
-/// How much a job matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Urgency {
-    /// A call waits for it.
-    Needed,
-    /// Useful soon.
-    Refresh,
-}
-
 /// One HTTP exchange to be done: a `GET`.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -37,8 +27,6 @@ pub struct Job {
     pub deadline: Time,
     /// Largest body to read, in bytes.
     pub max_body: usize,
-    /// How much it matters.
-    pub urgency: Urgency,
 }
 
 /// What came of a job.

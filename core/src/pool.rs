@@ -55,8 +55,6 @@ pub(crate) struct Tier {
     pub(crate) cluster: Arc<str>,
     pub(crate) place: Place,
     ready: Vec<u32>,
-    /// Endpoints in it.
-    pub(crate) size: u32,
 }
 
 /// The endpoints a call has been at; the latest [`MOST_TRIED`] of them.
@@ -126,7 +124,6 @@ impl Pool {
                 continue;
             }
             let Some(tier) = self.tier_of(candidate) else { continue };
-            self.tiers[tier as usize].size += 1;
             let known = gone.remove(&key);
             if let Some(index) = known
                 && let Some(endpoint) = &mut self.endpoints[index as usize]
@@ -161,7 +158,7 @@ impl Pool {
             None if self.tiers.len() >= MOST_TIERS => return None,
             None => {
                 let (cluster, place) = (candidate.cluster.clone(), candidate.place);
-                self.tiers.push(Tier { cluster, place, ready: Vec::new(), size: 0 });
+                self.tiers.push(Tier { cluster, place, ready: Vec::new() });
                 self.tiers.len() - 1
             }
         };

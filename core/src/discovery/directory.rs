@@ -21,7 +21,7 @@ use super::plan::Candidate;
 use crate::address::Address;
 use crate::config::{ConfigError, DiscoveryConfig};
 use crate::headers;
-use crate::job::{Asker, Job, JobId, JobOutcome, Poll, Urgency};
+use crate::job::{Asker, Job, JobId, JobOutcome, Poll};
 use crate::notice::{Event, Notices};
 use crate::outcome::Fault;
 use crate::rng::Pcg32;
@@ -173,7 +173,6 @@ impl Directory {
         let id = JobId(self.next_id);
         self.next_id += 1;
         self.lease = Some(Lease { id, deadline });
-        let urgency = if self.held.is_none() { Urgency::Needed } else { Urgency::Refresh };
         let max_body = self.config.max_bytes;
         Poll::Run(Box::new(Job {
             id,
@@ -181,7 +180,6 @@ impl Directory {
             headers: self.headers(),
             deadline,
             max_body,
-            urgency,
         }))
     }
 

@@ -42,8 +42,6 @@ mod timeline;
 mod wire;
 
 #[cfg(test)]
-mod bench;
-#[cfg(test)]
 mod probe;
 #[cfg(test)]
 mod rehearsal;
