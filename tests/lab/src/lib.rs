@@ -42,6 +42,8 @@ mod timeline;
 mod wire;
 
 #[cfg(test)]
+mod leaks;
+#[cfg(test)]
 mod probe;
 #[cfg(test)]
 mod rehearsal;
