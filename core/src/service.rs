@@ -11,7 +11,7 @@ use crate::address::Address;
 use crate::call::{Live, Ticket};
 use crate::config::Rules;
 use crate::discovery::directory::Resolution;
-use crate::discovery::{Candidate, Place};
+use crate::discovery::{Candidate, DiscoveryError, Place};
 use crate::notice::{Event, Notices};
 use crate::outcome::{Class, Fault, Outcome};
 use crate::policy::breaker::{Permit, State, Transition};
@@ -107,12 +107,6 @@ impl Service {
         self.epoch
     }
 
-    /// Whether calls have to wait for discovery.
-    #[must_use]
-    pub fn is_pending(&self) -> bool {
-        matches!(self.resolution, Resolution::Pending | Resolution::Failed { .. })
-    }
-
     /// What discovery knows. Endpoints that stay keep their state. Parked calls wake.
     pub fn resolve(&mut self, now: Time, resolution: Resolution) {
         if let Resolution::Found(candidates) = &resolution
@@ -158,12 +152,14 @@ impl Service {
         }
     }
 
-    /// Why discovery has no endpoints, if that is so.
+    /// Why discovery has no endpoints, if that is so. A call whose time ran out while a fetch was
+    /// still under way waited for discovery all the same: that is a timeout of it.
     #[must_use]
-    pub fn discovery_error(&self) -> Option<&crate::discovery::DiscoveryError> {
+    pub fn discovery_error(&self) -> Option<DiscoveryError> {
         match &self.resolution {
-            Resolution::Failed { error, .. } => Some(error),
-            _ => None,
+            Resolution::Failed { error, .. } => Some(error.clone()),
+            Resolution::Pending => Some(DiscoveryError::Fault(Fault::Timeout)),
+            Resolution::Found(_) | Resolution::Absent(_) => None,
         }
     }
 

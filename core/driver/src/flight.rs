@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use origin_core::call::{AttemptId, Choice, Deadline, Ticket, Why};
-use origin_core::discovery::DiscoveryError;
 use origin_core::error::{Failure, Skipped};
 use origin_core::outcome::{Fault, Outcome, Pushback, Sent};
 use origin_core::request::AttemptReport;
@@ -170,11 +169,7 @@ impl<R: Runtime> Flight<R> {
                         })
                         .collect();
                     let known = service.known().to_vec();
-                    // A call whose time ran out while somebody else's fetch was under way waited
-                    // for discovery all the same.
-                    let waiting =
-                        || service.is_pending().then_some(DiscoveryError::Fault(Fault::Timeout));
-                    let discovery = service.discovery_error().cloned().or_else(waiting);
+                    let discovery = service.discovery_error();
                     drop(service);
                     return Next::Failed(self.error(now, why, until, known, discovery, skipped));
                 }
