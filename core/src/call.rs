@@ -469,7 +469,7 @@ impl Call {
             return self.fail(service, now, Why::Deadline(DeadlineKind::Total), Time::NEVER);
         }
         if !never_sent {
-            let Some(held) = service.budget.withdraw(now, &service.rules) else {
+            let Some(held) = service.budget.withdraw(now, &service.rules.budget) else {
                 service.notice_suppressed(now, self.tier, outcome);
                 return self.fail(service, now, Why::Budget, Time::NEVER);
             };

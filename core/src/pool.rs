@@ -213,7 +213,7 @@ impl Pool {
             self.timers.pop_first();
             if let Some(endpoint) = &mut self.endpoints[index as usize] {
                 endpoint.due = Time::NEVER;
-                let change = endpoint.breaker.tick(now, rules, rng);
+                let change = endpoint.breaker.tick(now, &rules.breaker, rng);
                 if let Some(change) = change {
                     report(endpoint, &self.tiers[endpoint.tier as usize], change);
                 }
@@ -240,7 +240,7 @@ impl Pool {
             }
             endpoint.due = due;
         }
-        match (endpoint.breaker.would_admit(rules), endpoint.ready_at) {
+        match (endpoint.breaker.would_admit(&rules.breaker), endpoint.ready_at) {
             (true, None) => {
                 endpoint.ready_at = u32::try_from(ready.len()).ok();
                 ready.push(index);
@@ -280,7 +280,9 @@ impl Pool {
             if matches!(want, Want::Fresh | Want::Untried) && tried.has(index) {
                 return None;
             }
-            if matches!(want, Want::Fresh | Want::Sound) && endpoint.watch.suspect(now, rules) {
+            if matches!(want, Want::Fresh | Want::Sound)
+                && endpoint.watch.suspect(now, &rules.stall)
+            {
                 return None;
             }
             Some(endpoint.watch.outstanding())
@@ -368,7 +370,7 @@ mod tests {
             let Some(e) = endpoint else { continue };
             let ready = &pool.tiers[e.tier as usize].ready;
             prop_assert_eq!(e.ready_at.map(|at| ready[at as usize]), e.ready_at.map(|_| index));
-            prop_assert_eq!(e.ready_at.is_some(), e.breaker.would_admit(rules));
+            prop_assert_eq!(e.ready_at.is_some(), e.breaker.would_admit(&rules.breaker));
             prop_assert_eq!(
                 pool.timers.contains(&(e.breaker.due(), index)),
                 e.breaker.due() != Time::NEVER
@@ -403,9 +405,9 @@ mod tests {
                     0 => { pool.replace(now, &candidates(&[n % 4, n % 13, n % 2]), &rules); }
                     1 | 2 => if let Some(Some(e)) = pool.endpoints.get_mut(index as usize) {
                         for _ in 0..5 {
-                            if let Some(permit) = e.breaker.admit(now, &rules) {
+                            if let Some(permit) = e.breaker.admit(now, &rules.breaker) {
                                 let class = if action == 1 { Class::Failure } else { Class::Success };
-                                let _ = e.breaker.record(now, permit, class, &rules, &mut rng);
+                                let _ = e.breaker.record(now, permit, class, &rules.breaker, &mut rng);
                             }
                         }
                         pool.sync(index, &rules);

@@ -178,7 +178,7 @@ impl Service {
     pub(crate) fn admit(&mut self, now: Time, index: u32) -> Option<(EndpointId, Permit, u32)> {
         let id = self.pool.id(index)?;
         let endpoint = self.pool.get_mut(id)?;
-        let permit = endpoint.breaker.admit(now, &self.rules)?;
+        let permit = endpoint.breaker.admit(now, &self.rules.breaker)?;
         endpoint.watch.sent(now);
         endpoint.attempts += 1;
         let tier = endpoint.tier;
@@ -228,7 +228,8 @@ impl Service {
         // And of a streamed answer only the end of its body tells.
         let open = streamed && class == Class::Success;
         let counted = if repeated || open { Class::Ignored } else { class };
-        let change = endpoint.breaker.record(now, permit, counted, &self.rules, &mut self.rng);
+        let change =
+            endpoint.breaker.record(now, permit, counted, &self.rules.breaker, &mut self.rng);
         let number = endpoint.tier;
         let tier = &self.pool.tiers[number as usize];
         if let Outcome::Failed { fault, .. } = outcome
@@ -277,7 +278,8 @@ impl Service {
             Ok(()) => Class::Success,
             Err(_) => Class::Failure,
         };
-        let change = endpoint.breaker.late(now, ticket.permit, class, &self.rules, &mut self.rng);
+        let change =
+            endpoint.breaker.late(now, ticket.permit, class, &self.rules.breaker, &mut self.rng);
         if let Err(fault) = result {
             self.counts.failed_attempts += 1;
             self.counts.failed_since_success += 1;
@@ -329,7 +331,7 @@ impl Service {
     /// Why each endpoint that was not tried cannot be: cluster, address and time left, for
     /// errors that list every candidate.
     pub fn refusals(&self, now: Time) -> impl Iterator<Item = (Arc<str>, Arc<str>, Duration)> {
-        self.pool.iter().filter(|(_, e)| !e.breaker.would_admit(&self.rules)).map(
+        self.pool.iter().filter(|(_, e)| !e.breaker.would_admit(&self.rules.breaker)).map(
             move |(tier, e)| (tier.cluster.clone(), e.label.clone(), now.until(e.breaker.due())),
         )
     }
@@ -369,7 +371,7 @@ impl Service {
                 .iter()
                 .map(|(tier, e)| endpoint_snapshot(now, tier, e, &self.rules))
                 .collect(),
-            budget: self.budget.available(now, &self.rules),
+            budget: self.budget.available(now, &self.rules.budget),
         }
     }
 
@@ -383,7 +385,7 @@ impl Service {
         let troubled = |e: &Endpoint| {
             e.breaker.state() != State::Closed
                 || e.breaker.consecutive_failures() > 0
-                || e.watch.suspect(now, &self.rules)
+                || e.watch.suspect(now, &self.rules.stall)
         };
         // A backup that nobody needs does not make a service degraded.
         let serving = self.active.unwrap_or(0);
@@ -417,7 +419,7 @@ fn endpoint_snapshot(now: Time, tier: &Tier, e: &Endpoint, rules: &Rules) -> End
         address: e.label.clone(),
         breaker: e.breaker.state(),
         consecutive_failures: e.breaker.consecutive_failures(),
-        suspect: e.watch.suspect(now, rules),
+        suspect: e.watch.suspect(now, &rules.stall),
         outstanding: e.watch.outstanding(),
         latency: e.watch.latency(),
         attempts: e.attempts,

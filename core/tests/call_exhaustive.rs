@@ -94,7 +94,7 @@ fn judge_failure(bench: &Bench, why: Why) {
             let left = bench.now.until(track.deadline);
             assert!(left <= Duration::from_millis(1_000), "{left:?} left: {track:?}");
         }
-        Why::Budget => assert!(!bench.service.rules().budget || track.outcomes.len() > 1),
+        Why::Budget => assert!(!bench.service.rules().budget.enabled || track.outcomes.len() > 1),
         other => panic!("{other:?} after {last:?}: {track:?}"),
     }
     assert!(!matches!(last, Some(Outcome::Answered { status: 200..=499, .. })), "{track:?}");

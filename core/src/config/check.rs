@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Jitter, Policy};
+use super::{Config, Jitter, Policy, field};
 use crate::address::Address;
+use crate::policy::{breaker, budget, stall};
 
 /// A refused configuration: which field, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,31 +67,17 @@ pub struct Rules {
     pub jitter: Jitter,
     pub statuses: StatusSet,
     pub retry_after_slack: Duration,
-    pub budget: bool,
-    pub budget_ppm: u64,
-    pub budget_min_per_second: u32,
-    pub breaker: bool,
-    pub failures: u32,
-    pub open: Duration,
-    pub open_max: Duration,
-    pub open_jitter_permille: u32,
-    pub decay: Duration,
-    pub half_open_permits: u32,
-    pub half_open_successes: u32,
-    pub half_open_max: Duration,
-    pub stall: bool,
-    pub stall_floor: Duration,
-    pub stall_min_outstanding: u32,
+    pub budget: budget::Settings,
+    pub breaker: breaker::Settings,
+    pub stall: stall::Settings,
 }
 
 impl Default for Rules {
+    #[allow(clippy::expect_used)] // a constant, and a test compiles it
     fn default() -> Self {
-        Rules::compile(&Policy::default())
+        Rules::of(&Policy::default(), "policy").expect("the default policy is right")
     }
 }
-
-/// Longest span that a policy may name; beyond it a typing error is more likely than a wish.
-const ABSURD: Duration = Duration::from_secs(7 * 24 * 3600);
 
 const DEFAULT_ATTEMPT: Duration = Duration::from_secs(10);
 const DEFAULT_CONNECT: Duration = Duration::from_secs(1);
@@ -101,117 +88,58 @@ impl Rules {
     /// # Errors
     /// The first field that is zero, out of range or contradicts another.
     pub fn of(policy: &Policy, path: &str) -> Result<Rules, ConfigError> {
-        check(policy, path)?;
-        Ok(Rules::compile(policy))
-    }
-
-    /// Total: whatever the policy says, the result is safe to run.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped first
-    fn compile(policy: &Policy) -> Rules {
         let Policy { deadline, retry, budget, breaker, stall } = policy;
-        let attempt = deadline.attempt.unwrap_or(DEFAULT_ATTEMPT).min(deadline.total);
-        Rules {
-            total: deadline.total,
+        let at = field::At(path);
+        let total = at.span("deadline.total", deadline.total)?;
+        let within = |name: &str, span: Option<Duration>, bounds: &[(&str, Option<Duration>)]| {
+            let Some(span) = span else { return Ok(None) };
+            for (bound, most) in bounds {
+                if let Some(most) = most.filter(|most| span > *most) {
+                    return Err(at.refuse(name, format!("{span:?} exceeds {bound} of {most:?}")));
+                }
+            }
+            at.span(name, span).map(Some)
+        };
+        let of_total = ("deadline.total", Some(total));
+        let attempt = within("deadline.attempt", deadline.attempt, &[of_total])?;
+        let of_attempt = ("deadline.attempt", attempt);
+        let connect = within("deadline.connect", deadline.connect, &[of_attempt, of_total])?;
+        let floor = at.span("deadline.floor", deadline.floor)?;
+        within("deadline.floor", Some(floor), &[of_total])?;
+        let attempt = attempt.unwrap_or(DEFAULT_ATTEMPT).min(total);
+        if let Some(code) = retry.statuses.iter().find(|code| !(500..600).contains(*code)) {
+            // 4xx is the caller's mistake: repeating it is never right (000-44).
+            return Err(at.refuse("retry.statuses", format!("{code} is not a 5xx status")));
+        }
+        let few = |name: &str, count: u32| {
+            let count = at.count(name, count, 1, 16)?;
+            Ok(u8::try_from(count).unwrap_or(16))
+        };
+        let backoff = at.span("retry.backoff", retry.backoff)?;
+        Ok(Rules {
+            total,
             attempt,
-            connect: deadline.connect.unwrap_or(DEFAULT_CONNECT).min(attempt),
-            floor: deadline.floor,
-            max_attempts: retry.max_attempts.clamp(1, 16) as u8,
-            per_cluster: retry.attempts_per_cluster.clamp(1, 16) as u8,
-            per_endpoint: retry.attempts_per_endpoint.clamp(1, 16) as u8,
-            backoff: retry.backoff,
-            backoff_max: retry.backoff_max,
+            connect: connect.unwrap_or(DEFAULT_CONNECT).min(attempt),
+            floor,
+            max_attempts: few("retry.max_attempts", retry.max_attempts)?,
+            per_cluster: few("retry.attempts_per_cluster", retry.attempts_per_cluster)?,
+            per_endpoint: few("retry.attempts_per_endpoint", retry.attempts_per_endpoint)?,
+            backoff,
+            backoff_max: at.not_below(
+                "retry.backoff_max",
+                retry.backoff_max,
+                "retry.backoff",
+                backoff,
+            )?,
             jitter: retry.jitter,
             statuses: StatusSet::of(&retry.statuses),
-            retry_after_slack: retry.retry_after_slack,
-            budget: budget.enabled,
-            budget_ppm: (budget.ratio.clamp(0.0, 1000.0) * 1e6).round() as u64,
-            budget_min_per_second: budget.min_per_second,
-            breaker: breaker.enabled,
-            failures: breaker.failures.max(1),
-            open: breaker.open,
-            open_max: breaker.open_max,
-            open_jitter_permille: (breaker.jitter.clamp(0.0, 1.0) * 1e3).round() as u32,
-            decay: breaker.decay,
-            half_open_permits: breaker.half_open_permits.max(1),
-            half_open_successes: breaker.half_open_successes.max(1),
-            half_open_max: breaker.half_open_max,
-            stall: stall.enabled,
-            stall_floor: stall.floor,
-            stall_min_outstanding: stall.min_outstanding.max(1),
-        }
+            retry_after_slack: at
+                .span_or_zero("retry.retry_after_slack", retry.retry_after_slack)?,
+            budget: budget::Settings::of(budget, &format!("{path}.budget"))?,
+            breaker: breaker::Settings::of(breaker, &format!("{path}.breaker"))?,
+            stall: stall::Settings::of(stall, &format!("{path}.stall"))?,
+        })
     }
-}
-
-fn check(policy: &Policy, path: &str) -> Result<(), ConfigError> {
-    let Policy { deadline, retry, budget, breaker, stall } = policy;
-    let refuse =
-        |field: &str, reason: String| Err(ConfigError::new(format!("{path}.{field}"), reason));
-    let spans = [
-        ("deadline.total", Some(deadline.total)),
-        ("deadline.attempt", deadline.attempt),
-        ("deadline.connect", deadline.connect),
-        ("deadline.floor", Some(deadline.floor)),
-        ("retry.backoff", Some(retry.backoff)),
-        ("retry.backoff_max", Some(retry.backoff_max)),
-        ("breaker.open", Some(breaker.open)),
-        ("breaker.open_max", Some(breaker.open_max)),
-        ("breaker.decay", Some(breaker.decay)),
-        ("breaker.half_open_max", Some(breaker.half_open_max)),
-        ("stall.floor", Some(stall.floor)),
-    ];
-    for (field, span) in spans {
-        span.map_or(Ok(()), |span| sane(&format!("{path}.{field}"), span))?;
-    }
-    let counts = [
-        ("retry.max_attempts", retry.max_attempts, 16),
-        ("retry.attempts_per_cluster", retry.attempts_per_cluster, 16),
-        ("retry.attempts_per_endpoint", retry.attempts_per_endpoint, 16),
-        ("breaker.failures", breaker.failures, 1_000_000),
-        ("breaker.half_open_permits", breaker.half_open_permits, 10_000),
-        ("breaker.half_open_successes", breaker.half_open_successes, 10_000),
-        ("stall.min_outstanding", stall.min_outstanding, 1_000_000),
-    ];
-    for (field, count, most) in counts {
-        if !(1..=most).contains(&count) {
-            return refuse(field, format!("{count} is outside 1–{most}"));
-        }
-    }
-    if !(0.0..=1000.0).contains(&budget.ratio) {
-        return refuse("budget.ratio", format!("{} is outside 0–1000", budget.ratio));
-    }
-    if !(0.0..=1.0).contains(&breaker.jitter) {
-        return refuse("breaker.jitter", format!("{} is outside 0–1", breaker.jitter));
-    }
-    if let Some(code) = retry.statuses.iter().find(|code| !(500..600).contains(*code)) {
-        // 4xx is the caller's mistake: repeating it is never right (000-44).
-        return refuse("retry.statuses", format!("{code} is not a 5xx status"));
-    }
-    let pairs = [
-        ("deadline.attempt", deadline.attempt, "deadline.total", Some(deadline.total)),
-        ("deadline.connect", deadline.connect, "deadline.attempt", deadline.attempt),
-        ("deadline.connect", deadline.connect, "deadline.total", Some(deadline.total)),
-        ("deadline.floor", Some(deadline.floor), "deadline.total", Some(deadline.total)),
-        ("retry.backoff", Some(retry.backoff), "retry.backoff_max", Some(retry.backoff_max)),
-        ("breaker.open", Some(breaker.open), "breaker.open_max", Some(breaker.open_max)),
-    ];
-    for (small, value, large, bound) in pairs {
-        if let (Some(value), Some(bound)) = (value, bound)
-            && value > bound
-        {
-            return refuse(small, format!("{value:?} exceeds {large} of {bound:?}"));
-        }
-    }
-    Ok(())
-}
-
-fn sane(field: &str, span: Duration) -> Result<(), ConfigError> {
-    if span.is_zero() {
-        return Err(ConfigError::new(field, "must be longer than zero"));
-    }
-    if span > ABSURD {
-        return Err(ConfigError::new(field, format!("{span:?} is longer than 7 days")));
-    }
-    Ok(())
 }
 
 impl Config {
@@ -264,7 +192,7 @@ impl Config {
         if !(8192..=1 << 24).contains(&limits.head) {
             return Err(ConfigError::new("limits.head", "must be between 8 KiB and 16 MiB"));
         }
-        sane("limits.idle_timeout", limits.idle_timeout)
+        field::At("limits").span("idle_timeout", limits.idle_timeout).map(drop)
     }
 }
 
@@ -275,13 +203,13 @@ impl super::DiscoveryConfig {
         if !address.is_http() {
             return Err(ConfigError::new("discovery.url", "must begin with http:// or https://"));
         }
-        for (field, span) in [
-            ("discovery.ttl", self.ttl),
-            ("discovery.timeout", self.timeout),
-            ("discovery.backoff", self.backoff),
-            ("discovery.backoff_max", self.backoff_max),
+        for (name, span) in [
+            ("ttl", self.ttl),
+            ("timeout", self.timeout),
+            ("backoff", self.backoff),
+            ("backoff_max", self.backoff_max),
         ] {
-            sane(field, span)?;
+            field::At("discovery").span(name, span)?;
         }
         if self.refresh_ahead >= self.ttl {
             return Err(ConfigError::new(
@@ -392,7 +320,7 @@ mod tests {
         let rules = Rules::of(&Policy::default(), "policy").unwrap();
         assert_eq!(rules, Rules::default());
         assert_eq!(rules.attempt, Duration::from_secs(10));
-        assert_eq!(rules.budget_ppm, 200_000);
+        assert_eq!(rules.budget.ppm, 200_000);
         assert!(rules.statuses.has(503) && !rules.statuses.has(501) && !rules.statuses.has(999));
     }
 
@@ -402,7 +330,7 @@ mod tests {
         {
             let mut policy = Policy::default();
             policy.budget.ratio = ratio;
-            assert_eq!(Rules::of(&policy, "p").unwrap().budget_ppm, ppm);
+            assert_eq!(Rules::of(&policy, "p").unwrap().budget.ppm, ppm);
         }
     }
 

@@ -2,6 +2,7 @@
 //! What each policy means is in [`policy`]; checking and compiling is in `check`.
 
 mod check;
+pub mod field;
 pub mod policy;
 
 use std::collections::BTreeMap;

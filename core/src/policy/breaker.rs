@@ -15,10 +15,56 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Rules;
+use crate::config::{BreakerConfig, ConfigError, field};
 use crate::outcome::Class;
 use crate::rng::Pcg32;
 use crate::time::{Time, nanos};
+
+/// A checked [`BreakerConfig`]: integers only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[allow(missing_docs)] // one to one the fields of the configuration, documented there
+pub struct Settings {
+    pub enabled: bool,
+    pub failures: u32,
+    pub open: Duration,
+    pub open_max: Duration,
+    pub jitter_permille: u32,
+    pub decay: Duration,
+    pub half_open_permits: u32,
+    pub half_open_successes: u32,
+    pub half_open_max: Duration,
+}
+
+impl Settings {
+    /// Checks `config`, which stands at `path`, and compiles it.
+    ///
+    /// # Errors
+    /// The first field that is zero, out of range or contradicts another.
+    pub fn of(config: &BreakerConfig, path: &str) -> Result<Settings, ConfigError> {
+        let at = field::At(path);
+        Ok(Settings {
+            enabled: config.enabled,
+            failures: at.count("failures", config.failures, 1, 1_000_000)?,
+            open: at.span("open", config.open)?,
+            open_max: at.not_below("open_max", config.open_max, "open", config.open)?,
+            jitter_permille: at.permille("jitter", config.jitter)?,
+            decay: at.span("decay", config.decay)?,
+            half_open_permits: at.count(
+                "half_open_permits",
+                config.half_open_permits,
+                1,
+                10_000,
+            )?,
+            half_open_successes: at.count(
+                "half_open_successes",
+                config.half_open_successes,
+                1,
+                10_000,
+            )?,
+            half_open_max: at.span("half_open_max", config.half_open_max)?,
+        })
+    }
+}
 
 /// The state that admission depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,29 +178,29 @@ impl Breaker {
 
     /// Whether [`Breaker::admit`] would grant a permit, once [`Breaker::tick`] has seen `now`.
     #[must_use]
-    pub const fn would_admit(&self, rules: &Rules) -> bool {
+    pub const fn would_admit(&self, settings: &Settings) -> bool {
         match self.state {
             State::Closed => true,
-            State::Open { .. } => !rules.breaker,
+            State::Open { .. } => !settings.enabled,
             State::HalfOpen { out, successes, .. } => {
                 // No more probes than the successes still missing could use.
-                out < rules.half_open_permits
+                out < settings.half_open_permits
                     && out.saturating_add(successes)
-                        < max(rules.half_open_successes, rules.half_open_permits)
+                        < max(settings.half_open_successes, settings.half_open_permits)
             }
         }
     }
 
     /// Lets time act: an open breaker turns half-open, a half-open one that ran out opens.
     #[must_use]
-    pub fn tick(&mut self, now: Time, rules: &Rules, rng: &mut Pcg32) -> Option<Transition> {
+    pub fn tick(&mut self, now: Time, settings: &Settings, rng: &mut Pcg32) -> Option<Transition> {
         match self.state {
             State::Open { until } if now >= until => {
                 self.enter(State::HalfOpen { until: Time::NEVER, out: 0, successes: 0 });
                 Some(Transition::HalfOpened)
             }
             State::HalfOpen { until, .. } if now >= until => {
-                Some(self.open(now, Trip::ProbeLost, rules, rng))
+                Some(self.open(now, Trip::ProbeLost, settings, rng))
             }
             _ => None,
         }
@@ -162,13 +208,13 @@ impl Breaker {
 
     /// Asks for a permit.
     #[must_use]
-    pub fn admit(&mut self, now: Time, rules: &Rules) -> Option<Permit> {
-        if !self.would_admit(rules) {
+    pub fn admit(&mut self, now: Time, settings: &Settings) -> Option<Permit> {
+        if !self.would_admit(settings) {
             return None;
         }
         if let State::HalfOpen { out, until, .. } = &mut self.state {
             if *out == 0 {
-                *until = now.plus(rules.half_open_max);
+                *until = now.plus(settings.half_open_max);
             }
             *out += 1;
         }
@@ -194,11 +240,11 @@ impl Breaker {
         now: Time,
         permit: Permit,
         class: Class,
-        rules: &Rules,
+        settings: &Settings,
         rng: &mut Pcg32,
     ) -> Option<Transition> {
         self.release(permit);
-        self.late(now, permit, class, rules, rng)
+        self.late(now, permit, class, settings, rng)
     }
 
     /// The result of an attempt whose permit was given back before: a body that was read later.
@@ -208,10 +254,10 @@ impl Breaker {
         now: Time,
         permit: Permit,
         class: Class,
-        rules: &Rules,
+        settings: &Settings,
         rng: &mut Pcg32,
     ) -> Option<Transition> {
-        if permit.generation != self.generation || !rules.breaker {
+        if permit.generation != self.generation || !settings.enabled {
             return None;
         }
         if class == Class::Ignored {
@@ -219,38 +265,38 @@ impl Breaker {
         }
         if let State::HalfOpen { successes, .. } = &mut self.state {
             if class == Class::Failure {
-                return Some(self.open(now, Trip::ProbeFailed, rules, rng));
+                return Some(self.open(now, Trip::ProbeFailed, settings, rng));
             }
             *successes += 1;
-            if *successes < rules.half_open_successes {
+            if *successes < settings.half_open_successes {
                 return None;
             }
             self.enter(State::Closed);
             self.closed_since = now;
             return Some(Transition::Closed);
         }
-        let trip = self.verdict_on(class, rules)?;
+        let trip = self.verdict_on(class, settings)?;
         // Health since the last closing pays earlier openings back.
-        let healthy = nanos(now.since(self.closed_since)) / nanos(rules.decay).max(1);
+        let healthy = nanos(now.since(self.closed_since)) / nanos(settings.decay).max(1);
         self.openings = self.openings.saturating_sub(u32::try_from(healthy).unwrap_or(u32::MAX));
-        Some(self.open(now, trip, rules, rng))
+        Some(self.open(now, trip, settings, rng))
     }
 
     /// Counts a result while closed and says whether it trips.
-    fn verdict_on(&mut self, class: Class, rules: &Rules) -> Option<Trip> {
+    fn verdict_on(&mut self, class: Class, settings: &Settings) -> Option<Trip> {
         if class == Class::Success {
             self.failures = 0;
             return None;
         }
         self.failures = self.failures.saturating_add(1);
-        (self.failures >= rules.failures).then_some(Trip::Consecutive(self.failures))
+        (self.failures >= settings.failures).then_some(Trip::Consecutive(self.failures))
     }
 
-    fn open(&mut self, now: Time, trip: Trip, rules: &Rules, rng: &mut Pcg32) -> Transition {
-        let base = nanos(rules.open)
+    fn open(&mut self, now: Time, trip: Trip, settings: &Settings, rng: &mut Pcg32) -> Transition {
+        let base = nanos(settings.open)
             .saturating_mul(1_u64.checked_shl(self.openings.min(62)).unwrap_or(1))
-            .min(nanos(rules.open_max));
-        let share = u64::from(rng.below(rules.open_jitter_permille + 1));
+            .min(nanos(settings.open_max));
+        let share = u64::from(rng.below(settings.jitter_permille + 1));
         let interval = Duration::from_nanos(base.saturating_add(base / 1000 * share));
         self.openings = self.openings.saturating_add(1).min(62);
         self.enter(State::Open { until: now.plus(interval) });
@@ -273,13 +319,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::Policy;
 
-    fn rules(change: impl FnOnce(&mut Policy)) -> Rules {
-        let mut policy = Policy::default();
-        policy.breaker.jitter = 0.0;
-        change(&mut policy);
-        Rules::of(&policy, "p").unwrap()
+    fn settings(change: impl FnOnce(&mut BreakerConfig)) -> Settings {
+        let mut config = BreakerConfig { jitter: 0.0, ..BreakerConfig::default() };
+        change(&mut config);
+        Settings::of(&config, "p").unwrap()
     }
 
     fn s(seconds: u64) -> Time {
@@ -288,20 +332,24 @@ mod tests {
 
     struct Bench {
         breaker: Breaker,
-        rules: Rules,
+        settings: Settings,
         rng: Pcg32,
     }
 
     impl Bench {
-        fn new(change: impl FnOnce(&mut Policy)) -> Bench {
-            Bench { breaker: Breaker::new(Time::ZERO), rules: rules(change), rng: Pcg32::new(7, 0) }
+        fn new(change: impl FnOnce(&mut BreakerConfig)) -> Bench {
+            Bench {
+                breaker: Breaker::new(Time::ZERO),
+                settings: settings(change),
+                rng: Pcg32::new(7, 0),
+            }
         }
         fn permit(&mut self, now: Time) -> Option<Permit> {
-            let _ = self.breaker.tick(now, &self.rules, &mut self.rng);
-            self.breaker.admit(now, &self.rules)
+            let _ = self.breaker.tick(now, &self.settings, &mut self.rng);
+            self.breaker.admit(now, &self.settings)
         }
         fn record(&mut self, now: Time, permit: Permit, class: Class) -> Option<Transition> {
-            self.breaker.record(now, permit, class, &self.rules, &mut self.rng)
+            self.breaker.record(now, permit, class, &self.settings, &mut self.rng)
         }
         fn trip(&mut self, now: Time) {
             while !matches!(self.breaker.state(), State::Open { .. }) {
@@ -314,9 +362,9 @@ mod tests {
     #[test]
     fn case_001_20_to_26_profile_of_contract_001() {
         let mut b = Bench::new(|p| {
-            p.breaker.open = Duration::from_secs(60);
-            p.breaker.half_open_permits = 3;
-            p.breaker.half_open_successes = 2;
+            p.open = Duration::from_secs(60);
+            p.half_open_permits = 3;
+            p.half_open_successes = 2;
         });
         b.trip(s(0));
         assert!(b.permit(Time::from_millis(59_900)).is_none());
@@ -333,7 +381,7 @@ mod tests {
 
     #[test]
     fn case_002_14_one_trial_failure_reopens() {
-        let mut b = Bench::new(|p| p.breaker.open = Duration::from_secs(60));
+        let mut b = Bench::new(|p| p.open = Duration::from_secs(60));
         b.trip(s(0));
         let probe = b.permit(s(60)).unwrap();
         assert!(b.permit(s(60)).is_none());
@@ -358,26 +406,26 @@ mod tests {
 
     #[test]
     fn a_late_result_counts_once_and_frees_nothing_twice() {
-        let mut b = Bench::new(|p| p.breaker.half_open_permits = 2);
+        let mut b = Bench::new(|p| p.half_open_permits = 2);
         b.trip(s(0));
         let (first, second) = (b.permit(s(1)).unwrap(), b.permit(s(1)).unwrap());
         b.breaker.release(first);
         assert!(matches!(b.breaker.state(), State::HalfOpen { out: 1, .. }));
-        let late = b.breaker.late(s(2), first, Class::Success, &b.rules, &mut b.rng);
+        let late = b.breaker.late(s(2), first, Class::Success, &b.settings, &mut b.rng);
         assert_eq!(late, Some(Transition::Closed));
-        assert_eq!(b.breaker.late(s(3), second, Class::Failure, &b.rules, &mut b.rng), None);
+        assert_eq!(b.breaker.late(s(3), second, Class::Failure, &b.settings, &mut b.rng), None);
     }
 
     #[test]
     fn case_001_36_released_probe_frees_its_slot_and_a_lost_one_times_out() {
-        let mut b = Bench::new(|p| p.breaker.half_open_max = Duration::from_secs(5));
+        let mut b = Bench::new(|p| p.half_open_max = Duration::from_secs(5));
         b.trip(s(0));
         let probe = b.permit(s(1)).unwrap();
         b.breaker.release(probe);
         let _lost = b.permit(s(2)).unwrap();
         assert!(b.permit(s(3)).is_none());
-        assert_eq!(b.breaker.tick(s(6), &b.rules, &mut b.rng), None);
-        let reopened = b.breaker.tick(s(7), &b.rules, &mut b.rng);
+        assert_eq!(b.breaker.tick(s(6), &b.settings, &mut b.rng), None);
+        let reopened = b.breaker.tick(s(7), &b.settings, &mut b.rng);
         assert!(matches!(reopened, Some(Transition::Opened { trip: Trip::ProbeLost, .. })));
     }
 
@@ -411,10 +459,10 @@ mod tests {
             script in proptest::collection::vec((0_u8..5, 0_u64..3_000, any::<prop::sample::Index>()), 1..120),
         ) {
             let mut b = Bench::new(|p| {
-                p.breaker.half_open_permits = permits;
-                p.breaker.half_open_successes = successes;
-                p.breaker.failures = failures;
-                p.breaker.jitter = 0.5;
+                p.half_open_permits = permits;
+                p.half_open_successes = successes;
+                p.failures = failures;
+                p.jitter = 0.5;
             });
             b.rng = Pcg32::new(seed, 1);
             let mut now = Time::ZERO;
@@ -438,10 +486,10 @@ mod tests {
                     prop_assert_eq!(out as usize, mine);
                     prop_assert!(out <= permits);
                     prop_assert_eq!(until == Time::NEVER, out == 0);
-                    prop_assert!(out == 0 || until <= now.plus(b.rules.half_open_max));
+                    prop_assert!(out == 0 || until <= now.plus(b.settings.half_open_max));
                 }
                 if let State::Open { until } = b.breaker.state() {
-                    prop_assert!(now.until(until) <= b.rules.open_max.mul_f64(1.5));
+                    prop_assert!(now.until(until) <= b.settings.open_max.mul_f64(1.5));
                 }
                 prop_assert!(b.breaker.failures < failures);
             }
@@ -449,8 +497,8 @@ mod tests {
             for permit in held.drain(..) { b.breaker.release(permit); }
             let mut admitted = false;
             for _ in 0..4 {
-                let _ = b.breaker.tick(now, &b.rules, &mut b.rng);
-                if b.breaker.would_admit(&b.rules) { admitted = true; break; }
+                let _ = b.breaker.tick(now, &b.settings, &mut b.rng);
+                if b.breaker.would_admit(&b.settings) { admitted = true; break; }
                 now = b.breaker.due();
             }
             prop_assert!(admitted, "stuck in {:?}", b.breaker);

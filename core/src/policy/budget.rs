@@ -7,12 +7,36 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Rules;
+use crate::config::{BudgetConfig, ConfigError, field};
 use crate::time::Time;
 
 const SLOTS: usize = 10;
 const SLOT_NANOS: u64 = 1_000_000_000;
 const ONE: u64 = 1_000_000;
+
+/// A checked [`BudgetConfig`]: integers only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[allow(missing_docs)] // one to one the fields of the configuration, documented there
+pub struct Settings {
+    pub enabled: bool,
+    pub ppm: u64,
+    pub min_per_second: u32,
+}
+
+impl Settings {
+    /// Checks `config`, which stands at `path`, and compiles it.
+    ///
+    /// # Errors
+    /// The first field that is out of range.
+    pub fn of(config: &BudgetConfig, path: &str) -> Result<Settings, ConfigError> {
+        let at = field::At(path);
+        Ok(Settings {
+            enabled: config.enabled,
+            ppm: at.ppm("ratio", config.ratio, 1000.0)?,
+            min_per_second: at.count("min_per_second", config.min_per_second, 0, 1_000_000)?,
+        })
+    }
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Slot {
@@ -46,9 +70,9 @@ impl Budget {
 
     /// Pays for one repeat, if the budget allows it.
     #[must_use]
-    pub fn withdraw(&mut self, now: Time, rules: &Rules) -> Option<Held> {
+    pub fn withdraw(&mut self, now: Time, settings: &Settings) -> Option<Held> {
         self.advance(now);
-        if rules.budget && self.balance(rules) < ONE {
+        if settings.enabled && self.balance(settings) < ONE {
             return None;
         }
         let slot = &mut self.slots[(self.tick % SLOTS as u64) as usize];
@@ -71,15 +95,15 @@ impl Budget {
 
     /// Whole repeats that could be paid for now.
     #[must_use]
-    pub fn available(&mut self, now: Time, rules: &Rules) -> u64 {
+    pub fn available(&mut self, now: Time, settings: &Settings) -> u64 {
         self.advance(now);
-        self.balance(rules) / ONE
+        self.balance(settings) / ONE
     }
 
     /// In millionths of a repeat.
-    fn balance(&self, rules: &Rules) -> u64 {
-        let earned = self.calls.saturating_mul(rules.budget_ppm);
-        let floor = u64::from(rules.budget_min_per_second) * SLOTS as u64 * ONE;
+    fn balance(&self, settings: &Settings) -> u64 {
+        let earned = self.calls.saturating_mul(settings.ppm);
+        let floor = u64::from(settings.min_per_second) * SLOTS as u64 * ONE;
         earned.saturating_add(floor).saturating_sub(self.repeats.saturating_mul(ONE))
     }
 
@@ -105,13 +129,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::Policy;
 
-    fn rules(ratio: f64, floor: u32) -> Rules {
-        let mut policy = Policy::default();
-        policy.budget.ratio = ratio;
-        policy.budget.min_per_second = floor;
-        Rules::of(&policy, "p").unwrap()
+    fn settings(ratio: f64, floor: u32) -> Settings {
+        let config = BudgetConfig { ratio, min_per_second: floor, ..BudgetConfig::default() };
+        Settings::of(&config, "p").unwrap()
     }
 
     #[test]
@@ -125,11 +146,11 @@ mod tests {
             (400.0, 4_000_000),
             (600.0, 6_000_000),
         ] {
-            let rules = rules(ratio, 0);
+            let settings = settings(ratio, 0);
             let mut budget = Budget::default();
             (0..10_000).for_each(|_| budget.deposit(Time::ZERO));
             let mut granted = 0_u64;
-            while budget.withdraw(Time::ZERO, &rules).is_some() {
+            while budget.withdraw(Time::ZERO, &settings).is_some() {
                 granted += 1;
             }
             assert_eq!(granted, expect, "{ratio}");
@@ -138,12 +159,10 @@ mod tests {
 
     #[test]
     fn off_means_off() {
-        let mut policy = Policy::default();
-        policy.budget.enabled = false;
-        policy.budget.min_per_second = 0;
-        let rules = Rules::of(&policy, "p").unwrap();
+        let off = BudgetConfig { enabled: false, ratio: 0.0, min_per_second: 0 };
+        let settings = Settings::of(&off, "p").unwrap();
         let mut budget = Budget::default();
-        assert!((0..1_000).all(|_| budget.withdraw(Time::ZERO, &rules).is_some()));
+        assert!((0..1_000).all(|_| budget.withdraw(Time::ZERO, &settings).is_some()));
     }
 
     proptest! {
@@ -153,7 +172,7 @@ mod tests {
             ppm in 0_u32..3_000_000, floor in 0_u32..4,
             script in proptest::collection::vec((0_u8..4, 0_u64..4_000, any::<prop::sample::Index>()), 1..200),
         ) {
-            let rules = rules(f64::from(ppm) / 1e6, floor);
+            let settings = settings(f64::from(ppm) / 1e6, floor);
             let mut budget = Budget::default();
             let mut now = Time::ZERO;
             let (mut calls, mut repeats): (Vec<u64>, Vec<u64>) = (vec![], vec![]);
@@ -162,12 +181,12 @@ mod tests {
                 now = now.plus(Duration::from_millis(ms));
                 let tick = now.as_nanos() / SLOT_NANOS;
                 let live = |list: &[u64]| list.iter().filter(|t| **t + 10 > tick).count() as u64;
-                let balance = (live(&calls) * rules.budget_ppm + u64::from(floor) * 10 * ONE)
+                let balance = (live(&calls) * settings.ppm + u64::from(floor) * 10 * ONE)
                     .saturating_sub(live(&repeats) * ONE);
                 match action {
                     0 | 1 => { budget.deposit(now); calls.push(tick); }
                     2 => {
-                        let got = budget.withdraw(now, &rules);
+                        let got = budget.withdraw(now, &settings);
                         prop_assert_eq!(got.is_some(), balance >= ONE);
                         if let Some(h) = got { held.push(h); repeats.push(tick); }
                     }

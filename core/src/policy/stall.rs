@@ -12,8 +12,32 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Rules;
+use crate::config::{ConfigError, StallConfig, field};
 use crate::time::{Time, nanos};
+
+/// A checked [`StallConfig`]: integers only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[allow(missing_docs)] // one to one the fields of the configuration, documented there
+pub struct Settings {
+    pub enabled: bool,
+    pub floor: Duration,
+    pub min_outstanding: u32,
+}
+
+impl Settings {
+    /// Checks `config`, which stands at `path`, and compiles it.
+    ///
+    /// # Errors
+    /// The first field that is zero or out of range.
+    pub fn of(config: &StallConfig, path: &str) -> Result<Settings, ConfigError> {
+        let at = field::At(path);
+        Ok(Settings {
+            enabled: config.enabled,
+            floor: at.span("floor", config.floor)?,
+            min_outstanding: at.count("min_outstanding", config.min_outstanding, 1, 1_000_000)?,
+        })
+    }
+}
 
 /// Outstanding attempts and silence of one endpoint. 32 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,19 +121,19 @@ impl Watch {
 
     /// Whether this endpoint should be used last.
     #[must_use]
-    pub fn suspect(&self, now: Time, rules: &Rules) -> bool {
-        if self.out == 0 || !rules.stall {
+    pub fn suspect(&self, now: Time, settings: &Settings) -> bool {
+        if self.out == 0 || !settings.enabled {
             return false;
         }
         self.doubt
             || (self.answered
-                && self.out >= rules.stall_min_outstanding
-                && nanos(now.since(self.quiet_since)) > self.line(rules))
+                && self.out >= settings.min_outstanding
+                && nanos(now.since(self.quiet_since)) > self.line(settings))
     }
 
-    fn line(&self, rules: &Rules) -> u64 {
+    fn line(&self, settings: &Settings) -> u64 {
         let usual = self.mean_nanos.saturating_add(self.deviation_nanos.saturating_mul(4));
-        usual.saturating_mul(2).max(nanos(rules.stall_floor))
+        usual.saturating_mul(2).max(nanos(settings.floor))
     }
 }
 
@@ -125,46 +149,46 @@ mod tests {
 
     #[test]
     fn silence_with_work_is_suspect_and_one_answer_clears_it() {
-        let rules = Rules::default();
+        let settings = Settings::of(&StallConfig::default(), "p").unwrap();
         let mut watch = Watch::new(ms(0));
         for n in 0..20 {
             watch.sent(ms(n * 10));
             watch.answered(ms(n * 10 + 3), Duration::from_millis(3));
         }
         (0..3).for_each(|_| watch.sent(ms(1_000)));
-        assert!(!watch.suspect(ms(1_049), &rules));
-        assert!(watch.suspect(ms(1_051), &rules));
+        assert!(!watch.suspect(ms(1_049), &settings));
+        assert!(watch.suspect(ms(1_051), &settings));
         watch.answered(ms(1_060), Duration::from_millis(60));
-        assert!(!watch.suspect(ms(1_061), &rules));
+        assert!(!watch.suspect(ms(1_061), &settings));
     }
 
     #[test]
     fn an_idle_or_never_answering_endpoint_is_not_suspect() {
-        let rules = Rules::default();
+        let settings = Settings::of(&StallConfig::default(), "p").unwrap();
         let mut watch = Watch::new(ms(0));
-        assert!(!watch.suspect(ms(1_000_000), &rules));
+        assert!(!watch.suspect(ms(1_000_000), &settings));
         (0..9).for_each(|_| watch.sent(ms(0)));
-        assert!(!watch.suspect(ms(1_000_000), &rules), "no usual latency is known yet");
+        assert!(!watch.suspect(ms(1_000_000), &settings), "no usual latency is known yet");
     }
 
     #[test]
     fn after_a_timeout_one_attempt_at_a_time() {
-        let rules = Rules::default();
+        let settings = Settings::of(&StallConfig::default(), "p").unwrap();
         let mut watch = Watch::new(ms(0));
         watch.sent(ms(0));
         watch.failed(ms(500), true);
-        assert!(!watch.suspect(ms(500), &rules));
+        assert!(!watch.suspect(ms(500), &settings));
         watch.sent(ms(500));
-        assert!(watch.suspect(ms(500), &rules));
+        assert!(watch.suspect(ms(500), &settings));
         watch.answered(ms(501), Duration::from_millis(1));
         watch.sent(ms(502));
-        assert!(!watch.suspect(ms(502), &rules));
+        assert!(!watch.suspect(ms(502), &settings));
     }
 
     #[test]
     fn uneven_latency_is_not_a_stall() {
         // 5 ms, every tenth 400 ms, two at a time: the deviation widens the line.
-        let rules = Rules::default();
+        let settings = Settings::of(&StallConfig::default(), "p").unwrap();
         let mut watch = Watch::new(ms(0));
         let mut now = 0;
         for n in 0..200_u64 {
@@ -172,7 +196,7 @@ mod tests {
             watch.sent(ms(now));
             watch.sent(ms(now));
             if n > 50 {
-                assert!(!watch.suspect(ms(now + 45), &rules), "{n}");
+                assert!(!watch.suspect(ms(now + 45), &settings), "{n}");
             }
             now += took;
             watch.answered(ms(now), Duration::from_millis(took));
@@ -183,7 +207,7 @@ mod tests {
     proptest! {
         #[test]
         fn counts_are_conserved(script in proptest::collection::vec((0_u8..5, 0_u64..1 << 40), 0..200)) {
-            let rules = Rules::default();
+            let settings = Settings::of(&StallConfig::default(), "p").unwrap();
             let mut watch = Watch::new(Time::ZERO);
             let (mut out, mut now) = (0_u32, Time::ZERO);
             for (action, nanos) in script {
@@ -195,7 +219,7 @@ mod tests {
                     _ => { watch.abandoned(); out = out.saturating_sub(1); }
                 }
                 prop_assert_eq!(watch.outstanding(), out);
-                prop_assert!(out > 0 || !watch.suspect(now, &rules));
+                prop_assert!(out > 0 || !watch.suspect(now, &settings));
             }
         }
     }

@@ -217,10 +217,10 @@ impl Bench {
             track.paid = Some(tick);
             let rules = self.service.rules();
             let recent = |list: &[u64]| list.iter().filter(|at| **at + 10 > tick).count() as u64;
-            let earned = recent(&self.begun) * rules.budget_ppm
-                + u64::from(rules.budget_min_per_second) * 10_000_000;
+            let earned = recent(&self.begun) * rules.budget.ppm
+                + u64::from(rules.budget.min_per_second) * 10_000_000;
             let spent = recent(&self.repeats) * 1_000_000;
-            assert!(!rules.budget || spent <= earned, "the budget is overdrawn: {track:?}");
+            assert!(!rules.budget.enabled || spent <= earned, "the budget is overdrawn: {track:?}");
         }
         track.at = match action {
             Action::Send { attempt, to, deadline, why } => {
@@ -266,8 +266,8 @@ impl Bench {
     }
 
     fn ready_labels(&mut self) -> Vec<(Arc<str>, Arc<str>)> {
-        let permits = self.service.rules().half_open_permits;
-        let limit = permits.max(self.service.rules().half_open_successes);
+        let permits = self.service.rules().breaker.half_open_permits;
+        let limit = permits.max(self.service.rules().breaker.half_open_successes);
         let ready = |state: State| match state {
             State::Closed => true,
             State::Open { .. } => false,
@@ -296,10 +296,10 @@ impl Bench {
         let tick = self.tick();
         let recent = |list: &[u64]| list.iter().filter(|at| **at + 10 > tick).count() as u64;
         let rules = self.service.rules();
-        let earned = recent(&self.begun) * rules.budget_ppm
-            + u64::from(rules.budget_min_per_second) * 10_000_000;
+        let earned = recent(&self.begun) * rules.budget.ppm
+            + u64::from(rules.budget.min_per_second) * 10_000_000;
         let spent = recent(&self.repeats) * 1_000_000;
-        if rules.budget {
+        if rules.budget.enabled {
             let left = earned.saturating_sub(spent) / 1_000_000;
             assert_eq!(snapshot.budget, left, "budget, as {:?}", self.log.last());
         }

@@ -279,7 +279,7 @@ impl World {
                     && flight.live().is_some_and(|to| slot.service.address(to).is_some())
             });
             let live = live.count();
-            let permits = slot.service.rules().half_open_permits;
+            let permits = slot.service.rules().breaker.half_open_permits;
             let snapshot = slot.service.snapshot(self.now);
             self.audit.stock(self.now, &snapshot, live, permits);
         }
