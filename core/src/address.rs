@@ -135,6 +135,12 @@ impl Address {
     }
 }
 
+impl std::hash::Hash for Address {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
 impl PartialEq for Address {
     fn eq(&self, other: &Address) -> bool {
         self.text == other.text

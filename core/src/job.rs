@@ -10,7 +10,7 @@ use crate::outcome::Fault;
 use crate::time::Time;
 
 /// Names one issue of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(pub(crate) u64);
 

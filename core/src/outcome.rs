@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// What went wrong on the wire, as far as an adapter can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// The host name has no address.
@@ -32,6 +32,11 @@ pub enum Fault {
     NotHttp,
     /// The HTTP library refuses to send the request as it is.
     Request,
+    /// Given up by the call: the endpoint had gone silent, and others could answer. Never
+    /// reported by an adapter.
+    Stalled,
+    /// Given up by the call: another attempt of it answered first. Never reported by an adapter.
+    Outrun,
 }
 
 impl Fault {
@@ -50,6 +55,8 @@ impl Fault {
             Fault::BodyTooLarge => "response body exceeds the body limit",
             Fault::NotHttp => "address is not http or https",
             Fault::Request => "request cannot be sent as it is; look at its headers",
+            Fault::Stalled => "given up, the endpoint had gone silent",
+            Fault::Outrun => "given up, another attempt answered first",
         }
     }
 }
@@ -61,7 +68,7 @@ impl fmt::Display for Fault {
 }
 
 /// Whether the request can have reached the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sent {
     /// Certainly not: repeating it is always safe.
@@ -71,7 +78,7 @@ pub enum Sent {
 }
 
 /// A `Retry-After` of the peer, in milliseconds; [`Pushback::NONE`] when there was none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Pushback(u32);
 
@@ -93,7 +100,7 @@ impl Pushback {
 }
 
 /// What an attempt met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// A response arrived: its head, and its body where the call collects it.
@@ -132,7 +139,12 @@ impl Outcome {
             Outcome::Answered { status: 500.., .. } => Class::Failure,
             Outcome::Answered { .. } => Class::Success,
             Outcome::Failed {
-                fault: Fault::BodyTooLarge | Fault::NotHttp | Fault::Request,
+                fault:
+                    Fault::BodyTooLarge
+                    | Fault::NotHttp
+                    | Fault::Request
+                    | Fault::Stalled
+                    | Fault::Outrun,
                 ..
             } => Class::Ignored,
             Outcome::Failed { .. } => Class::Failure,
@@ -150,7 +162,7 @@ impl fmt::Display for Outcome {
 }
 
 /// How an outcome counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// The endpoint did its work.

@@ -13,7 +13,7 @@ use crate::address::Address;
 use crate::config::Rules;
 use crate::discovery::{Candidate, Place};
 use crate::policy::breaker::{Breaker, Transition};
-use crate::policy::stall::Watch;
+use crate::policy::stall::{Pace, Watch};
 use crate::rng::Pcg32;
 use crate::time::Time;
 
@@ -26,13 +26,13 @@ const SMALL_U32: u32 = 8;
 const MOST_TIERS: usize = 64;
 
 /// Names an endpoint of a service; never reused for another one while the first 2³² changes last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EndpointId {
     pub(crate) index: u32,
     generation: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Endpoint {
     pub(crate) address: Address,
     pub(crate) label: Arc<str>,
@@ -50,15 +50,16 @@ pub(crate) struct Endpoint {
     due: Time,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Tier {
     pub(crate) cluster: Arc<str>,
     pub(crate) place: Place,
+    pub(crate) pace: Pace,
     ready: Vec<u32>,
 }
 
 /// The endpoints a call has been at; the latest [`MOST_TRIED`] of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Tried {
     count: u8,
     list: [u32; MOST_TRIED],
@@ -88,7 +89,7 @@ pub(crate) enum Want {
     Any,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Pool {
     pub(crate) endpoints: Vec<Option<Endpoint>>,
     pub(crate) tiers: Vec<Tier>,
@@ -158,7 +159,8 @@ impl Pool {
             None if self.tiers.len() >= MOST_TIERS => return None,
             None => {
                 let (cluster, place) = (candidate.cluster.clone(), candidate.place);
-                self.tiers.push(Tier { cluster, place, ready: Vec::new() });
+                let (pace, ready) = (Pace::default(), Vec::new());
+                self.tiers.push(Tier { cluster, place, pace, ready });
                 self.tiers.len() - 1
             }
         };
@@ -258,6 +260,11 @@ impl Pool {
         }
     }
 
+    /// Whether more than one endpoint may be called now.
+    pub(crate) fn has_choice(&self) -> bool {
+        self.tiers.iter().map(|tier| tier.ready.len()).sum::<usize>() > 1
+    }
+
     /// How many endpoints of `tier` may be called now.
     pub(crate) fn ready(&self, tier: usize) -> usize {
         self.tiers.get(tier).map_or(0, |tier| tier.ready.len())
@@ -273,7 +280,8 @@ impl Pool {
         want: Want,
         rng: &mut Pcg32,
     ) -> Option<u32> {
-        let ready = self.tiers.get(tier)?.ready.as_slice();
+        let Tier { ready, pace, .. } = self.tiers.get(tier)?;
+        let pace = *pace;
         let length = u32::try_from(ready.len()).ok()?;
         let load = |index: u32| -> Option<u32> {
             let endpoint = self.endpoints.get(index as usize)?.as_ref()?;
@@ -281,7 +289,7 @@ impl Pool {
                 return None;
             }
             if matches!(want, Want::Fresh | Want::Sound)
-                && endpoint.watch.suspect(now, &rules.stall)
+                && endpoint.watch.suspect(now, pace, &rules.stall)
             {
                 return None;
             }

@@ -216,6 +216,8 @@ impl fmt::Display for Report {
                 Choice::Spill => "no sound endpoint ready in a more preferred cluster",
                 Choice::OtherEndpoint => "another endpoint of the cluster",
                 Choice::Failover => "the next cluster",
+                Choice::Hedge => "a second attempt beside a slow one",
+                Choice::Rescue => "the endpoint before had gone silent",
                 Choice::Again => "nobody else is left",
             };
             write!(

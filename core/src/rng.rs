@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 const MULTIPLIER: u64 = 6_364_136_223_846_793_005;
 
 /// A small deterministic random generator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Pcg32 {
     state: u64,
     increment: u64,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
-use crate::call::{Live, Ticket};
+use crate::call::{DeadlineKind, Live, Ticket};
 use crate::config::Rules;
 use crate::discovery::directory::Resolution;
 use crate::discovery::{Candidate, DiscoveryError, Place};
@@ -16,6 +16,7 @@ use crate::notice::{Event, Notices};
 use crate::outcome::{Class, Fault, Outcome};
 use crate::policy::breaker::{Permit, State, Transition};
 use crate::policy::budget::Budget;
+use crate::policy::stall::Pace;
 use crate::pool::{Endpoint, EndpointId, Pool, Tier};
 use crate::rng::Pcg32;
 use crate::snapshot::{EndpointSnapshot, Health, ServiceSnapshot};
@@ -182,6 +183,10 @@ impl Service {
         endpoint.watch.sent(now);
         endpoint.attempts += 1;
         let tier = endpoint.tier;
+        if endpoint.watch.troubled() {
+            let watch = endpoint.watch;
+            self.pool.tiers[tier as usize].pace.probe(now, &watch, &self.rules.stall);
+        }
         self.counts.attempts += 1;
         self.pool.sync(index, &self.rules);
         Some((id, permit, tier))
@@ -196,22 +201,60 @@ impl Service {
         }
     }
 
+    /// The call gave an attempt up because its endpoint has gone silent.
+    pub(crate) fn gave_up(&mut self, now: Time, live: &Live) {
+        if let Some(endpoint) = self.pool.get_mut(live.endpoint) {
+            endpoint.breaker.release(live.permit);
+            let _ = endpoint.watch.silent(now, &self.rules.stall);
+            self.pool.sync(live.endpoint.index, &self.rules);
+        }
+    }
+
+    /// When the silence of the endpoint of an attempt becomes suspicious.
+    pub(crate) fn alarm(&self, live: &Live) -> Time {
+        match self.pool.get(live.endpoint) {
+            Some(endpoint) if self.rules.stall.rescue => endpoint.watch.alarm(&self.rules.stall),
+            _ => Time::NEVER,
+        }
+    }
+
+    /// The short time an attempt gets at a troubled endpoint while others could answer.
+    pub(crate) fn leash(&self, now: Time, index: u32) -> Option<Duration> {
+        let endpoint = self.pool.endpoints.get(index as usize)?.as_ref()?;
+        if !endpoint.watch.troubled() || !self.pool.has_choice() {
+            return None;
+        }
+        endpoint.watch.leash(now, &self.rules.stall)
+    }
+
+    fn pace(&self, endpoint: &Endpoint) -> Pace {
+        self.pool.tiers.get(endpoint.tier as usize).map(|tier| tier.pace).unwrap_or_default()
+    }
+
     /// Counts the outcome of an attempt, once, everywhere it counts.
     pub(crate) fn settle(&mut self, now: Time, live: &Live, outcome: Outcome) {
-        let Live { endpoint: id, permit, sent_at, again, streamed, .. } = *live;
+        let Live { endpoint: id, permit, sent_at, again, streamed, kind, .. } = *live;
         let class = outcome.class();
         if class == Class::Failure {
             self.counts.failed_attempts += 1;
             self.counts.failed_since_success += 1;
         }
         let Some(endpoint) = self.pool.get_mut(id) else { return };
+        let probe = kind == DeadlineKind::Probe
+            && matches!(outcome, Outcome::Failed { fault: Fault::Timeout, .. });
+        let mut cleared = false;
         match outcome {
-            Outcome::Answered { .. } => endpoint.watch.answered(now, now.since(sent_at)),
-            Outcome::Failed { fault, .. } => {
-                let silent = matches!(fault, Fault::Timeout | Fault::ConnectTimeout);
-                endpoint.watch.failed(now, silent);
+            Outcome::Answered { .. } => cleared = endpoint.watch.answered(now, now.since(sent_at)),
+            Outcome::Failed { fault: Fault::Timeout | Fault::ConnectTimeout, .. } => {
+                let _ = endpoint.watch.silent(now, &self.rules.stall);
             }
+            Outcome::Failed { .. } => endpoint.watch.failed(now),
         }
+        if cleared {
+            let tier = endpoint.tier;
+            self.pool.tiers[tier as usize].pace.answered();
+        }
+        let Some(endpoint) = self.pool.get_mut(id) else { return };
         match class {
             Class::Success => {
                 endpoint.last_success = Some(now);
@@ -227,7 +270,8 @@ impl Service {
             again && class == Class::Failure && endpoint.breaker.state() == State::Closed;
         // And of a streamed answer only the end of its body tells.
         let open = streamed && class == Class::Success;
-        let counted = if repeated || open { Class::Ignored } else { class };
+        // A probe on a short leash that found nothing has not failed: it was not given its time.
+        let counted = if repeated || open || probe { Class::Ignored } else { class };
         let change =
             endpoint.breaker.record(now, permit, counted, &self.rules.breaker, &mut self.rng);
         let number = endpoint.tier;
@@ -385,7 +429,7 @@ impl Service {
         let troubled = |e: &Endpoint| {
             e.breaker.state() != State::Closed
                 || e.breaker.consecutive_failures() > 0
-                || e.watch.suspect(now, &self.rules.stall)
+                || e.watch.suspect(now, self.pace(e), &self.rules.stall)
         };
         // A backup that nobody needs does not make a service degraded.
         let serving = self.active.unwrap_or(0);
@@ -419,7 +463,7 @@ fn endpoint_snapshot(now: Time, tier: &Tier, e: &Endpoint, rules: &Rules) -> End
         address: e.label.clone(),
         breaker: e.breaker.state(),
         consecutive_failures: e.breaker.consecutive_failures(),
-        suspect: e.watch.suspect(now, &rules.stall),
+        suspect: e.watch.suspect(now, tier.pace, &rules.stall),
         outstanding: e.watch.outstanding(),
         latency: e.watch.latency(),
         attempts: e.attempts,

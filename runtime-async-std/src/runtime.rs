@@ -87,6 +87,7 @@ impl<E: Executor> hyper::rt::Executor<Task> for Spawner<E> {
 }
 
 impl<E: Executor> Runtime for AsyncIo<E> {
+    const ABREAST: u8 = 3;
     type Reply<T: Send + 'static> = Reply<T>;
     type Body = Body<AsyncIo<E>>;
 

@@ -59,6 +59,7 @@ impl Blocking {
 }
 
 impl Runtime for Blocking {
+    const ABREAST: u8 = 1;
     type Reply<T: Send + 'static> = Result<T, Error>;
     type Body = Body<Blocking>;
 

@@ -27,6 +27,7 @@ pub struct Tokio {
 }
 
 impl Runtime for Tokio {
+    const ABREAST: u8 = 3;
     type Reply<T: Send + 'static> = Reply<T>;
     type Body = Body<Tokio>;
 

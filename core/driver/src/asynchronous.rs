@@ -2,23 +2,24 @@
 //! task, and the streamed body. An async adapter implements [`AsyncRuntime`] and forwards to
 //! [`run`] and [`stream`].
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use ::hyper::body::Incoming;
 use bytes::{Bytes, BytesMut};
 use futures_lite::future::or;
 use http_body_util::BodyExt;
-use origin_core::call::Ticket;
-use origin_core::job::{Asker, Job, JobId, JobOutcome, Poll};
+use origin_core::call::{AttemptId, Ticket};
+use origin_core::job::{self, Asker, Job, JobId, JobOutcome};
 use origin_core::ops::{Flow, Step};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
 
-use crate::flight::{Exchanged, Flight, Next, Target};
+use crate::flight::{Exchanged, Flight, Next, Shot};
 use crate::hub::{Hub, Slot, lock};
 use crate::hyper::body_fault;
 use crate::response::Streaming;
@@ -132,6 +133,7 @@ async fn drive<R: AsyncRuntime>(
     flight: &mut Flight<R>,
     whole: Whole,
 ) -> Result<(http::Response<Content>, Ticket), Error> {
+    let runtime = flight.hub.runtime.clone();
     let mut now = flight.start();
     if flight.hub.discovery_due(&flight.slot, now) {
         attend(&flight.hub);
@@ -140,34 +142,151 @@ async fn drive<R: AsyncRuntime>(
     }
     let mut next = flight.begin(now);
     loop {
-        let (to, until) = ready(flight, next).await?;
-        let runtime = &*flight.hub.runtime;
-        let exchange = exchange(runtime, flight.request(to), flight.max_body(), whole);
-        let limit = async {
-            runtime.sleep_until(until).await;
-            Err((Fault::Timeout, Sent::Maybe))
+        let Shot { attempt, to, until, mut wake } = ready(flight, next).await?;
+        let request = flight.request(to);
+        let first = exchange(&*runtime, request, flight.max_body(), whole);
+        let mut first = pin!(Some(first));
+        next = loop {
+            let stop = until.min(wake);
+            let answer = async { Some(whichever(first.as_mut()).await) };
+            let timer = async {
+                runtime.sleep_until(stop).await;
+                None
+            };
+            let exchanged = match or(answer, timer).await {
+                Some(exchanged) => exchanged,
+                None if stop == until => Err((Fault::Timeout, Sent::Maybe)),
+                None => match flight.wake() {
+                    Next::WaitUntil(at) => {
+                        wake = at;
+                        continue;
+                    }
+                    Next::Cancel(_) => break flight.wake(),
+                    Next::Send(second) => {
+                        let crowd = crowd(flight, whole, (attempt, until, first), second);
+                        match Box::pin(crowd).await {
+                            Ended::Answered(answer, ticket) => return Ok((answer, ticket)),
+                            Ended::Next(next) => break next,
+                        }
+                    }
+                    next => break next,
+                },
+            };
+            match told(flight, attempt, exchanged) {
+                Ended::Answered(answer, ticket) => return Ok((answer, ticket)),
+                Ended::Next(next) => break next,
+            }
         };
-        next = match or(exchange, limit).await {
-            Ok(answer) => {
-                let outcome = flight.outcome_of(answer.status(), answer.headers());
-                match flight.finished(outcome) {
-                    Next::Answered(ticket) => return Ok((answer, ticket)),
-                    next => next,
+    }
+}
+
+/// What the end of an attempt came to.
+#[allow(clippy::large_enum_variant)] // taken apart at once; a box would be paid by every call
+enum Ended {
+    Answered(http::Response<Content>, Ticket),
+    Next(Next),
+}
+
+/// Reports how an attempt ended.
+fn told<R: AsyncRuntime>(
+    flight: &mut Flight<R>,
+    attempt: AttemptId,
+    exchanged: Exchanged<Content>,
+) -> Ended {
+    match exchanged {
+        Ok(answer) => {
+            let outcome = flight.outcome_of(answer.status(), answer.headers());
+            match flight.finished(attempt, outcome) {
+                Next::Answered(ticket) => Ended::Answered(answer, ticket),
+                next => Ended::Next(next),
+            }
+        }
+        Err((fault, sent)) => {
+            Ended::Next(flight.finished(attempt, Outcome::Failed { fault, sent }))
+        }
+    }
+}
+
+/// The future in `place`, or none.
+async fn whichever<F: Future>(mut place: Pin<&mut Option<F>>) -> F::Output {
+    poll_fn(|context| match place.as_mut().as_pin_mut() {
+        Some(future) => future.poll(context),
+        None => Poll::Pending,
+    })
+    .await
+}
+
+type Boxed<'a> = Pin<Box<dyn Future<Output = Exchanged<Content>> + Send + 'a>>;
+
+/// Several attempts of one call at the same time, from the second on. Rare, so what it needs is
+/// allocated. Ends with the answer, or with what comes next when nothing is out any more.
+async fn crowd<R: AsyncRuntime, F>(
+    flight: &mut Flight<R>,
+    whole: Whole,
+    (attempt, until, mut first): (AttemptId, Time, Pin<&mut Option<F>>),
+    second: Shot,
+) -> Ended
+where
+    F: Future<Output = Exchanged<Content>> + Send,
+{
+    let hub = flight.hub.clone();
+    let mut out: Vec<(AttemptId, Time, Boxed<'_>)> =
+        vec![(attempt, until, Box::pin(whichever(first.as_mut())) as Boxed<'_>)];
+    let mut wake;
+    let mut next = Next::Send(second);
+    loop {
+        match next {
+            Next::Send(shot) => {
+                let request = flight.request(shot.to);
+                let exchange = exchange(&*hub.runtime, request, flight.max_body(), whole);
+                out.push((shot.attempt, shot.until, Box::pin(exchange)));
+                wake = shot.wake;
+            }
+            Next::WaitUntil(at) if flight.is_out() => wake = at,
+            Next::Cancel(attempt) => {
+                out.retain(|(id, _, _)| *id != attempt);
+                next = flight.wake();
+                continue;
+            }
+            next => return Ended::Next(next),
+        }
+        let stop = out.iter().map(|(_, until, _)| *until).fold(wake, Time::min);
+        let any = poll_fn(|context| {
+            for (id, _, exchange) in &mut out {
+                if let Poll::Ready(exchanged) = exchange.as_mut().poll(context) {
+                    return Poll::Ready(Some((*id, exchanged)));
                 }
             }
-            Err((fault, sent)) => flight.finished(Outcome::Failed { fault, sent }),
+            Poll::Pending
+        });
+        let timer = async {
+            hub.runtime.sleep_until(stop).await;
+            None
+        };
+        let ended = or(any, timer).await.or_else(|| {
+            let due = out.iter().find(|(_, until, _)| *until <= stop)?;
+            Some((due.0, Err((Fault::Timeout, Sent::Maybe))))
+        });
+        next = match ended {
+            Some((id, exchanged)) => {
+                out.retain(|(other, _, _)| *other != id);
+                match told(flight, id, exchanged) {
+                    Ended::Next(next) => next,
+                    answered @ Ended::Answered(..) => return answered,
+                }
+            }
+            None => flight.wake(),
         };
     }
 }
 
 /// Does whatever comes before the next attempt: where to send it, and until when it has time.
-async fn ready<R: AsyncRuntime>(
-    flight: &mut Flight<R>,
-    mut next: Next,
-) -> Result<(Target, Time), Error> {
+async fn ready<R: AsyncRuntime>(flight: &mut Flight<R>, mut next: Next) -> Result<Shot, Error> {
     loop {
         next = match next {
-            Next::Send { to, deadline } => return Ok((to, deadline.at)),
+            Next::Send(shot) => return Ok(shot),
+            // Whatever it was, it is not out any more.
+            Next::Cancel(_) => flight.wake(),
             Next::WaitUntil(until) => {
                 flight.hub.runtime.sleep_until(until).await;
                 flight.wake()
@@ -221,8 +340,8 @@ async fn park<R: AsyncRuntime>(flight: &Flight<R>, until: Time, epoch: u64) {
             return;
         }
         match hub.poll_job(now, Asker::Call(until)) {
-            Poll::Run(job) => drop(perform(&*hub.runtime, &Arc::downgrade(hub), *job).await),
-            Poll::Wait(at) => or(moved, hub.runtime.sleep_until(at.min(until))).await,
+            job::Poll::Run(job) => drop(perform(&*hub.runtime, &Arc::downgrade(hub), *job).await),
+            job::Poll::Wait(at) => or(moved, hub.runtime.sleep_until(at.min(until))).await,
         }
     }
 }
@@ -231,7 +350,9 @@ async fn park<R: AsyncRuntime>(flight: &Flight<R>, until: Time, epoch: u64) {
 async fn tend<R: AsyncRuntime>(hub: &Arc<Hub<R>>, until: Time) {
     let mut redirected = true;
     while redirected {
-        let Poll::Run(job) = hub.poll_job(hub.runtime.now(), Asker::Call(until)) else { return };
+        let job::Poll::Run(job) = hub.poll_job(hub.runtime.now(), Asker::Call(until)) else {
+            return;
+        };
         redirected = perform(&*hub.runtime, &Arc::downgrade(hub), *job).await;
     }
 }
@@ -252,8 +373,8 @@ fn attend<R: AsyncRuntime>(hub: &Arc<Hub<R>>) {
                 };
                 let work = async {
                     match poll {
-                        Poll::Run(job) => drop(perform(&*runtime, &hub, *job).await),
-                        Poll::Wait(at) => runtime.sleep_until(at).await,
+                        job::Poll::Run(job) => drop(perform(&*runtime, &hub, *job).await),
+                        job::Poll::Wait(at) => runtime.sleep_until(at).await,
                     }
                 };
                 or(work, over).await;

@@ -13,7 +13,7 @@ use origin_core::ops::{Flow, Step};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
 
-use crate::flight::{Exchanged, Flight, Next};
+use crate::flight::{Exchanged, Flight, Next, Shot};
 use crate::hub::{Hub, Slot, lock};
 use crate::response::Streaming;
 use crate::runtime::Runtime;
@@ -128,11 +128,11 @@ fn drive<R: BlockingRuntime, T>(
     let mut next = flight.begin(now);
     loop {
         next = match next {
-            Next::Send { to, deadline } => {
+            Next::Send(Shot { attempt, to, until, .. }) => {
                 // A streamed body may go on after the head until the call's own deadline.
-                let body_by = if streamed { flight.deadline() } else { deadline.at };
+                let body_by = if streamed { flight.deadline() } else { until };
                 let request = flight.request(to);
-                let exchanged = runtime.exchange(request, deadline.at, body_by).and_then(&finish);
+                let exchanged = runtime.exchange(request, until, body_by).and_then(&finish);
                 let outcome = match exchanged {
                     Ok(response) => {
                         let outcome = flight.outcome_of(response.status(), response.headers());
@@ -141,7 +141,7 @@ fn drive<R: BlockingRuntime, T>(
                     }
                     Err((fault, sent)) => Outcome::Failed { fault, sent },
                 };
-                flight.finished(outcome)
+                flight.finished(attempt, outcome)
             }
             Next::WaitUntil(until) => {
                 runtime.sleep_until(until);
@@ -151,6 +151,8 @@ fn drive<R: BlockingRuntime, T>(
                 park(flight, until, epoch);
                 flight.wake()
             }
+            // An attempt that has ended cannot be out.
+            Next::Cancel(_) => flight.wake(),
             Next::Answered(ticket) => return Ok(ticket),
             Next::Failed(error) => return Err(error),
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use origin_core::call::{AttemptId, Choice, Deadline, Ticket, Why};
+use origin_core::call::{AttemptId, Choice, Ticket, Why};
 use origin_core::error::{Failure, Skipped};
 use origin_core::outcome::{Fault, Outcome, Pushback, Sent};
 use origin_core::request::AttemptReport;
@@ -20,15 +20,27 @@ use crate::runtime::Runtime;
 pub(crate) enum Next {
     /// Send the request there and report with [`Flight::finished`]. The place and not the request:
     /// an async loop keeps this over its awaits, and every byte of it is copied per call.
-    Send { to: Target, deadline: Deadline },
+    Send(Shot),
+    /// Drop this attempt; then [`Flight::wake`].
+    Cancel(AttemptId),
     /// Wait for the epoch to move, until then at most; then [`Flight::wake`].
     Park { until: Time, epoch: u64 },
-    /// Wait; then [`Flight::wake`].
+    /// Wait; then [`Flight::wake`]. Attempts that are out stay out.
     WaitUntil(Time),
     /// The last response is the answer.
     Answered(Ticket),
     /// There is none.
     Failed(Error),
+}
+
+/// An attempt to be made.
+pub(crate) struct Shot {
+    pub(crate) attempt: AttemptId,
+    pub(crate) to: Target,
+    /// To be given up then.
+    pub(crate) until: Time,
+    /// If it is still out then, [`Flight::wake`].
+    pub(crate) wake: Time,
 }
 
 /// Where an attempt goes, and its `Host` header.
@@ -47,6 +59,8 @@ pub(crate) struct Flight<R: Runtime> {
     seen: Time,
     trail: Vec<AttemptReport>,
     current: Option<Current>,
+    /// Attempts out beside the current one; hardly ever any.
+    others: Vec<Current>,
     over: bool,
 }
 
@@ -59,10 +73,10 @@ struct Current {
 
 impl<R: Runtime> Flight<R> {
     pub(crate) fn new(hub: Arc<Hub<R>>, slot: Arc<Slot>, request: Request) -> Flight<R> {
-        let call = Call::new(request.spec, hub.seed, hub.call_number());
+        let call = Call::new(request.spec, hub.seed, hub.call_number()).abreast(R::ABREAST);
         let (began, seen) = (Time::ZERO, Time::ZERO);
-        let (trail, current, over) = (Vec::new(), None, false);
-        Flight { hub, slot, request, call, began, seen, trail, current, over }
+        let (trail, current, others, over) = (Vec::new(), None, Vec::new(), false);
+        Flight { hub, slot, request, call, began, seen, trail, current, others, over }
     }
 
     /// Starts the call's clock. First of all.
@@ -103,12 +117,9 @@ impl<R: Runtime> Flight<R> {
     }
 
     /// Reports the end of the attempt that [`Next::Send`] asked for.
-    pub(crate) fn finished(&mut self, outcome: Outcome) -> Next {
-        let Some(attempt) = self.current.as_ref().map(|current| current.attempt) else {
-            return self.wake();
-        };
+    pub(crate) fn finished(&mut self, attempt: AttemptId, outcome: Outcome) -> Next {
         let now = self.hub.runtime.now();
-        self.note(now, outcome);
+        self.note(now, attempt, outcome);
         self.step_at(now, Event::Finished(attempt, outcome))
     }
 
@@ -133,20 +144,24 @@ impl<R: Runtime> Flight<R> {
             self.seen = now;
             let mut service = lock(&self.slot.service);
             match self.call.step(&mut service, now, event) {
-                Action::Send { attempt, to, deadline, why } => {
+                Action::Send { attempt, to, deadline, why, wake } => {
                     let target: Option<Target> = service.address(to).and_then(|address| {
                         Some((address.join(&self.request.path)?, address.host().cloned()))
                     });
                     let place = service.label(to);
                     drop(service);
-                    self.current = Some(Current { attempt, why, sent: now, place });
+                    let current = Current { attempt, why, sent: now, place };
+                    self.others.extend(self.current.replace(current));
                     match target {
-                        Some(to) => return Next::Send { to, deadline },
+                        Some(to) => {
+                            let until = deadline.at;
+                            return Next::Send(Shot { attempt, to, until, wake });
+                        }
                         None => {
                             // Nothing to send to: that attempt is over before it began.
                             let fault = Fault::NotHttp;
                             let outcome = Outcome::Failed { fault, sent: Sent::Never };
-                            self.note(now, outcome);
+                            self.note(now, attempt, outcome);
                             now = self.hub.runtime.now();
                             event = Event::Finished(attempt, outcome);
                         }
@@ -154,7 +169,14 @@ impl<R: Runtime> Flight<R> {
                 }
                 Action::Park { until, epoch } => return Next::Park { until, epoch },
                 Action::WaitUntil(until) => return Next::WaitUntil(until),
+                Action::Cancel(attempt) => {
+                    drop(service);
+                    self.note(now, attempt, given_up(Fault::Stalled));
+                    return Next::Cancel(attempt);
+                }
                 Action::Done(Verdict::Answered(ticket)) => {
+                    drop(service);
+                    self.outrun(now);
                     self.over = true;
                     return Next::Answered(ticket);
                 }
@@ -171,14 +193,32 @@ impl<R: Runtime> Flight<R> {
                     let known = service.known().to_vec();
                     let discovery = service.discovery_error();
                     drop(service);
+                    self.outrun(now);
                     return Next::Failed(self.error(now, why, until, known, discovery, skipped));
                 }
             }
         }
     }
 
-    fn note(&mut self, now: Time, outcome: Outcome) {
-        if let Some(current) = self.current.take() {
+    /// Attempts that are still out when the call is over.
+    fn outrun(&mut self, now: Time) {
+        while let Some(left) = self.current.as_ref().or(self.others.first()) {
+            self.note(now, left.attempt, given_up(Fault::Outrun));
+        }
+    }
+
+    /// Whether any attempt is out.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn is_out(&self) -> bool {
+        self.current.is_some() || !self.others.is_empty()
+    }
+
+    fn note(&mut self, now: Time, attempt: AttemptId, outcome: Outcome) {
+        let ended = match self.others.iter().position(|other| other.attempt == attempt) {
+            Some(place) => Some(self.others.swap_remove(place)),
+            None => self.current.take(),
+        };
+        if let Some(current) = ended {
             let (cluster, endpoint) = current.place.unwrap_or_else(|| ("?".into(), "?".into()));
             let sent_after = current.sent.since(self.began);
             let took = now.since(current.sent);
@@ -240,6 +280,10 @@ impl<R: Runtime> Flight<R> {
             attempts: std::mem::take(&mut self.trail),
         }
     }
+}
+
+fn given_up(fault: Fault) -> Outcome {
+    Outcome::Failed { fault, sent: Sent::Maybe }
 }
 
 impl<R: Runtime> Drop for Flight<R> {

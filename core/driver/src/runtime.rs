@@ -27,6 +27,10 @@ pub struct Options {
 
 /// An adapter: one runtime with its HTTP client.
 pub trait Runtime: Sized + Send + Sync + 'static {
+    /// Attempts of one call that it can have out at the same time; 1 when a call cannot be woken
+    /// while it waits for an answer.
+    const ABREAST: u8;
+
     /// What a call yields: `Result<T, Error>`, or a future of it.
     type Reply<T: Send + 'static>;
     /// The body of a streamed response.

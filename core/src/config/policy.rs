@@ -170,22 +170,37 @@ impl Default for BreakerConfig {
 }
 
 /// Stall suspicion: an endpoint whose attempts are out and which has answered nothing for
-/// longer than `max(floor, 2 × (smoothed latency + 4 × deviation))` is used last.
+/// longer than `max(floor, 2 × (smoothed latency + 4 × deviation))` is used last, and what waits
+/// there is rescued.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StallConfig {
     /// `false`: only timeouts and errors count. Default `true`.
     pub enabled: bool,
-    /// Never suspicious before this. Default 50 ms.
+    /// Never suspicious before this. Default 20 ms.
     #[serde(with = "crate::time::text")]
     pub floor: Duration,
-    /// Attempts that must be out at the same time. Default 2.
+    /// With fewer attempts out at the same time, four times the silence is needed. Default 2.
     pub min_outstanding: u32,
+    /// How long an endpoint that cost an attempt by its silence is left alone before one attempt
+    /// asks again; later, an eighth of the time the trouble lasts. Default 440 ms.
+    #[serde(with = "crate::time::text")]
+    pub probe_interval: Duration,
+    /// Whether an idempotent call that waits at a suspect is moved elsewhere; the retry budget
+    /// pays. Needs a driver that can be woken while it waits (not the blocking one). Default
+    /// `true`.
+    pub rescue: bool,
 }
 
 impl Default for StallConfig {
     fn default() -> Self {
-        StallConfig { enabled: true, floor: Duration::from_millis(50), min_outstanding: 2 }
+        StallConfig {
+            enabled: true,
+            floor: Duration::from_millis(20),
+            min_outstanding: 2,
+            probe_interval: Duration::from_millis(440),
+            rescue: true,
+        }
     }
 }
 

@@ -67,7 +67,7 @@ impl Settings {
 }
 
 /// The state that admission depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum State {
     /// Everything is let through.
@@ -101,7 +101,7 @@ impl State {
 }
 
 /// Why a breaker opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trip {
     /// This many failures in a row.
@@ -113,7 +113,7 @@ pub enum Trip {
 }
 
 /// A change of state, reported exactly once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transition {
     /// It opened.
@@ -131,13 +131,13 @@ pub enum Transition {
 
 /// The right to make one attempt. Give it back with [`Breaker::record`] or
 /// [`Breaker::release`]; one that is lost costs nothing but time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Permit {
     generation: u32,
 }
 
 /// The breaker. 48 bytes; time and randomness are arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Breaker {
     state: State,
     /// Counts transitions; results of an older generation are ignored.

@@ -223,7 +223,7 @@ impl Bench {
             assert!(!rules.budget.enabled || spent <= earned, "the budget is overdrawn: {track:?}");
         }
         track.at = match action {
-            Action::Send { attempt, to, deadline, why } => {
+            Action::Send { attempt, to, deadline, why, .. } => {
                 assert!(attempt.0 <= max, "too many attempts: {track:?}");
                 assert!(now < deadline.at && deadline.at <= track.deadline, "{action:?} {track:?}");
                 assert!(!maybe || track.spec.idempotent, "unsafe repeat: {track:?}");
@@ -249,6 +249,7 @@ impl Bench {
                 assert!(until > now && until <= track.deadline, "{action:?} at {now:?}");
                 At::Waiting(until)
             }
+            Action::Cancel(_) => panic!("a driver that cannot wake is told to cancel: {track:?}"),
             Action::Park { until, epoch } => {
                 assert!(until > now && until <= track.deadline, "{action:?} at {now:?}");
                 At::Parked(until, epoch)

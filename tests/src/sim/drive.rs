@@ -25,6 +25,8 @@ pub(super) struct Flight {
     pub(super) turn: u32,
     pub(super) steps: u32,
     pub(super) attempts: Vec<Attempted>,
+    /// The attempts that are out, and where.
+    pub(super) out: Vec<(AttemptId, EndpointId)>,
     pub(super) tried: BTreeSet<EndpointId>,
     /// Whether a request of this call may have reached a server.
     pub(super) left: bool,
@@ -41,19 +43,11 @@ pub(super) enum At {
     Parked { until: Time, epoch: u64, carrying: Option<JobId> },
     /// Waiting for a time, or about to begin.
     Waiting,
-    /// An attempt is out.
-    Live { attempt: AttemptId, to: EndpointId },
+    /// At least one attempt is out.
+    Live,
 }
 
 impl Flight {
-    /// Where its attempt is, if one is out.
-    pub(super) fn live(&self) -> Option<EndpointId> {
-        match self.at {
-            At::Live { to, .. } => Some(to),
-            _ => None,
-        }
-    }
-
     /// The discovery job it carries.
     pub(super) fn job(&self) -> Option<JobId> {
         match self.at {
@@ -93,10 +87,11 @@ impl World {
             turn: 0,
             steps: 0,
             attempts: Vec::new(),
+            out: Vec::new(),
             tried: BTreeSet::new(),
             left: false,
             last_status: None,
-            call: Call::new(spec, self.seed, number),
+            call: Call::new(spec, self.seed, number).abreast(self.abreast),
         };
         self.flights.insert(number, flight);
         if due {
@@ -113,7 +108,8 @@ impl World {
     pub(super) fn begin(&mut self, number: u64) {
         if let Some(flight) = self.flights.get_mut(&number) {
             let total = Some(self.now.until(flight.deadline));
-            flight.call = Call::new(CallSpec { total, ..flight.spec }, self.seed, number);
+            flight.call = Call::new(CallSpec { total, ..flight.spec }, self.seed, number)
+                .abreast(self.abreast);
             flight.at = At::Waiting;
         }
         self.step(number, Input::Begin);
@@ -131,8 +127,9 @@ impl World {
             let action = flight.call.step(service, now, input);
             self.audit.action(now, number, flight, service, action);
             match action {
-                Action::Send { attempt, to, deadline, why } => {
-                    flight.at = At::Live { attempt, to };
+                Action::Send { attempt, to, deadline, why, wake } => {
+                    flight.at = At::Live;
+                    flight.out.push((attempt, to));
                     flight.tried.insert(to);
                     let turn = flight.turn;
                     let address = service.address(to).filter(|address| address.is_http());
@@ -143,7 +140,7 @@ impl World {
                     }
                     let Some(address) = address else {
                         let outcome = Outcome::Failed { fault: Fault::NotHttp, sent: Sent::Never };
-                        self.met(number, outcome);
+                        self.met(number, attempt, outcome);
                         input = Input::Finished(attempt, outcome);
                         continue;
                     };
@@ -153,7 +150,10 @@ impl World {
                         .attempt(now, &address)
                         .filter(|(at, _)| *at <= deadline.at)
                         .unwrap_or((deadline.at, timeout));
-                    self.queue.push(at, Event::End { call: number, turn, outcome });
+                    self.queue.push(at, Event::End { call: number, attempt, outcome });
+                    if wake != Time::NEVER {
+                        self.queue.push(wake, Event::Wake { call: number, turn });
+                    }
                     return;
                 }
                 Action::Park { until, epoch } => {
@@ -165,11 +165,18 @@ impl World {
                     input = Input::Wake;
                 }
                 Action::WaitUntil(until) => {
-                    flight.at = At::Waiting;
+                    flight.at = if flight.out.is_empty() { At::Waiting } else { At::Live };
                     let turn = flight.turn;
                     self.write(Some(number), What::Decided(action));
-                    self.queue.push(until, Event::Wake { call: number, turn });
+                    if until != Time::NEVER {
+                        self.queue.push(until, Event::Wake { call: number, turn });
+                    }
                     return;
+                }
+                Action::Cancel(attempt) => {
+                    self.write(Some(number), What::Decided(action));
+                    self.met(number, attempt, given_up(Fault::Stalled));
+                    input = Input::Wake;
                 }
                 Action::Done(verdict) => {
                     self.write(Some(number), What::Decided(action));
@@ -192,19 +199,19 @@ impl World {
     }
 
     /// An attempt ended.
-    pub(super) fn ended(&mut self, number: u64, turn: u32, outcome: Outcome) {
+    pub(super) fn ended(&mut self, number: u64, attempt: AttemptId, outcome: Outcome) {
         let Some(flight) = self.flights.get(&number) else { return };
-        let At::Live { attempt, .. } = flight.at else { return };
-        if flight.turn == turn {
-            self.met(number, outcome);
+        if flight.out.iter().any(|(id, _)| *id == attempt) {
+            self.met(number, attempt, outcome);
             self.step(number, Input::Finished(attempt, outcome));
         }
     }
 
-    fn met(&mut self, number: u64, outcome: Outcome) {
+    fn met(&mut self, number: u64, attempt: AttemptId, outcome: Outcome) {
         self.write(Some(number), What::Met(outcome));
         let Some(flight) = self.flights.get_mut(&number) else { return };
-        let At::Live { to, .. } = flight.at else { return };
+        let Some(place) = flight.out.iter().position(|(id, _)| *id == attempt) else { return };
+        let (_, to) = flight.out.swap_remove(place);
         let Some(slot) = self.slots.get(&flight.service) else { return };
         let (cluster, endpoint) =
             slot.service.label(to).unwrap_or_else(|| ("?".into(), "?".into()));
@@ -230,6 +237,9 @@ impl World {
     }
 
     fn over(&mut self, number: u64, verdict: Verdict) {
+        while let Some((left, _)) = self.flights.get(&number).and_then(|f| f.out.first().copied()) {
+            self.met(number, left, given_up(Fault::Outrun));
+        }
         let Some(flight) = self.flights.remove(&number) else { return };
         let Some(slot) = self.slots.get(&flight.service) else { return };
         let service = &slot.service;
@@ -272,6 +282,10 @@ impl World {
             self.audit.note(format!("call {number} repeats although {better:?} is untried"));
         }
     }
+}
+
+fn given_up(fault: Fault) -> Outcome {
+    Outcome::Failed { fault, sent: Sent::Maybe }
 }
 
 /// The error a driver makes of a failure.

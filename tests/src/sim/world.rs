@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use origin_core::call::AttemptId;
 use origin_core::config::Rules;
 use origin_core::discovery::Directory;
 use origin_core::job::{JobId, JobOutcome};
@@ -68,7 +69,7 @@ pub(super) enum Event {
     Arrive(usize),
     Change(usize),
     Wake { call: u64, turn: u32 },
-    End { call: u64, turn: u32, outcome: Outcome },
+    End { call: u64, attempt: AttemptId, outcome: Outcome },
     JobEnd { carrier: Option<u64>, id: JobId, outcome: JobOutcome },
     Background,
     Drop { call: u64 },
@@ -102,6 +103,8 @@ pub struct World {
     pub(super) next_call: u64,
     pub(super) call_due: Time,
     pub(super) background: Background,
+    /// Attempts a call may have out at the same time: as the async drivers, or the blocking one.
+    pub(super) abreast: u8,
     pub(super) log: Vec<Entry>,
     pub(super) done: Vec<Done>,
     pub(super) audit: Audit,
@@ -147,6 +150,7 @@ impl World {
             next_call: 0,
             call_due: Time::ZERO,
             background: if background { Background::Idle } else { Background::None },
+            abreast: if background { 3 } else { 1 },
             log: Vec::new(),
             done: Vec::new(),
             audit: Audit::new(backoff),
@@ -225,7 +229,7 @@ impl World {
             Event::Arrive(number) => self.arrive(number),
             Event::Change(number) => self.change(number),
             Event::Wake { call, turn } => self.woken(call, turn),
-            Event::End { call, turn, outcome } => self.ended(call, turn, outcome),
+            Event::End { call, attempt, outcome } => self.ended(call, attempt, outcome),
             Event::JobEnd { carrier, id, outcome } => self.job_ended(carrier, id, outcome),
             Event::Background => self.background_turn(),
             Event::Drop { call } => self.drop_call(call),
@@ -274,11 +278,11 @@ impl World {
     /// Compares what endpoints hold with what is under way.
     fn take_stock(&mut self) {
         for (name, slot) in &mut self.slots {
-            let live = self.flights.values().filter(|flight| {
-                flight.service == *name
-                    && flight.live().is_some_and(|to| slot.service.address(to).is_some())
-            });
-            let live = live.count();
+            let flights = self.flights.values().filter(|flight| flight.service == *name);
+            let live = flights
+                .flat_map(|flight| &flight.out)
+                .filter(|(_, to)| slot.service.address(*to).is_some())
+                .count();
             let permits = slot.service.rules().breaker.half_open_permits;
             let snapshot = slot.service.snapshot(self.now);
             self.audit.stock(self.now, &snapshot, live, permits);

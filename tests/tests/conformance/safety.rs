@@ -156,7 +156,11 @@ fn case_000_46_marked_idempotent_it_is_repeated<S: Subject>() {
         let marked = S::wait(orders.post(&path).body("x").idempotent(true).send()).unwrap();
         assert_eq!(marked.status, 200, "{mode:?}");
         let clusters: Vec<_> = marked.report.attempts.iter().map(|a| &*a.cluster).collect();
-        assert_eq!(clusters, ["near", "middle"], "{mode:?}");
-        assert_eq!(stage.received(&path), 3, "{mode:?}");
+        if mode == Mode::HangBeforeHead {
+            // Its silence has just cost an attempt: it is not asked again at once.
+            assert_eq!((clusters, stage.received(&path)), (vec!["middle"], 2));
+        } else {
+            assert_eq!((clusters, stage.received(&path)), (vec!["near", "middle"], 3), "{mode:?}");
+        }
     }
 }

@@ -1,197 +1,60 @@
-//! One call: from what the caller asked to what the caller gets. The order of things, in one
-//! place:
+//! The machine of one call. The order of things, in one place:
 //!
 //! 1. endpoints are known, or the call parks until discovery has an answer;
 //! 2. the total deadline leaves room for an attempt;
-//! 3. an endpoint is picked: clusters in failover order, within a cluster the less loaded of the
-//!    ready ones; suspects after everything sound; at most `attempts_per_cluster` in a cluster
-//!    while another is untried; endpoints that were tried only when nothing else is left, and not
-//!    more than `attempts_per_endpoint` times;
-//! 4. the attempt is sent under `min(attempt, remaining)`;
+//! 3. an endpoint is picked (`pick.rs`);
+//! 4. the attempt is sent under `min(attempt, remaining)`, or under a short leash if its endpoint
+//!    went silent before and others could answer;
 //! 5. its outcome is counted by the endpoint's breaker and watch, once; the breaker of a closed
 //!    endpoint counts a call that fails there again and again as one failure;
 //! 6. it is repeated only if that is safe, attempts are left, somewhere is ready to take it, and
 //!    (for a request that may have left) the service's retry budget pays for it;
 //! 7. it waits only where waiting helps: before using the same cluster again after it answered
-//!    with trouble, never before moving to another cluster.
+//!    with trouble, never before moving to another cluster;
+//! 8. while an attempt is out, the call may wake: to hedge it (a second attempt beside it) or, if
+//!    its endpoint has gone silent, to rescue it (the next attempt instead of it). Both repeat a
+//!    request that may have left, so both are subject to 6.
+//!
+//! The first usable answer ends the call; what is still out then is given back uncounted.
 
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Action, AttemptId, CallSpec, Choice, Deadline, DeadlineKind, Event, Ticket, Verdict, Why,
+};
 use crate::discovery::directory::Resolution;
 use crate::outcome::{Fault, Outcome, Pushback, Sent};
 use crate::policy::backoff;
 use crate::policy::breaker::Permit;
 use crate::policy::budget::Held;
-use crate::pool::{EndpointId, Tried, Want};
+use crate::pool::{EndpointId, Tried};
 use crate::rng::Pcg32;
 use crate::service::Service;
 use crate::time::Time;
 
-/// What the caller asks for, as far as decisions depend on it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CallSpec {
-    /// Whether repeating the request has no further effect. A request that may have left is
-    /// repeated only then.
-    pub idempotent: bool,
-    /// Deadline of the whole call, instead of the policy's.
-    pub total: Option<Duration>,
-    /// Limit of one attempt, instead of the policy's.
-    pub attempt: Option<Duration>,
-    /// Whether the body is left to the caller: an answer is then a success of its endpoint's
-    /// breaker only when [`Service::body_done`] says so.
-    pub streamed: bool,
-    /// Statuses that mean "try elsewhere" for this operation, besides the policy's. 0 is none.
-    pub also_retry: [u16; 4],
-}
+/// Attempts of one call that can be out at the same time.
+const MOST_LIVE: usize = 3;
 
-/// Which attempt of a call, from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct AttemptId(pub u8);
-
-/// Which deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeadlineKind {
-    /// `deadline.total` of the call.
-    Total,
-    /// `deadline.attempt`.
-    Attempt,
-}
-
-/// A point in time, and what it is the end of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deadline {
-    /// When.
-    pub at: Time,
-    /// Of what.
-    pub kind: DeadlineKind,
-}
-
-/// Why an attempt goes where it goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Choice {
-    /// The most preferred cluster.
-    Preferred,
-    /// The clusters before it have no sound endpoint ready.
-    Spill,
-    /// Another endpoint of the same cluster.
-    OtherEndpoint,
-    /// Another cluster, after a failure in the one before.
-    Failover,
-    /// An endpoint that was tried before: nothing else is left.
-    Again,
-}
-
-/// What happened, told by the driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Event {
-    /// The call starts.
-    Begin,
-    /// The time of [`Action::WaitUntil`] or [`Action::Park`] came, or the epoch moved.
-    Wake,
-    /// The attempt ended.
-    Finished(AttemptId, Outcome),
-    /// The caller dropped the call.
-    Abandoned,
-}
-
-/// What to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Send the request to this endpoint and report [`Event::Finished`].
-    Send {
-        /// Its number.
-        attempt: AttemptId,
-        /// Where to.
-        to: EndpointId,
-        /// To be given up then, reported as [`Fault::Timeout`].
-        deadline: Deadline,
-        /// Why there.
-        why: Choice,
-    },
-    /// Nothing to do before `until` unless the service's epoch is no longer `epoch`.
-    Park {
-        /// Wake then at the latest.
-        until: Time,
-        /// The present epoch.
-        epoch: u64,
-    },
-    /// Wake then.
-    WaitUntil(Time),
-    /// Over.
-    Done(Verdict),
-}
-
-/// What the call got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// The response of the last attempt is the answer, whatever its status.
-    Answered(Ticket),
-    /// There is no answer.
-    Failed {
-        /// Why.
-        why: Why,
-        /// When it may be worth trying again; [`Time::NEVER`] when that is unknown.
-        until: Time,
-    },
-}
-
-/// Names the attempt whose response the caller holds, in case its body fails later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ticket {
-    pub(crate) endpoint: EndpointId,
-    pub(crate) permit: Permit,
-}
-
-/// Why a call ended without an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Why {
-    /// The discovery document does not name the service.
-    UnknownService,
-    /// There is no discovery document.
-    Discovery,
-    /// The service has no endpoints.
-    NoEndpoints,
-    /// Every endpoint's breaker is open, or its half-open permits are out.
-    Refused,
-    /// This deadline passed, or leaves no room for what would have to come.
-    Deadline(DeadlineKind),
-    /// All attempts are used, or nobody is left to take another.
-    Exhausted,
-    /// The retry budget is spent.
-    Budget,
-    /// The request may have left, and repeating it is not safe.
-    NotRepeatable,
-    /// The response body exceeds its limit.
-    BodyTooLarge,
-    /// The request cannot be sent as it is, to nobody.
-    Request,
-    /// The caller dropped the call.
-    Abandoned,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Phase {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) enum Phase {
     New,
     Parked,
     Waiting(Time),
-    Live(Live),
+    /// At least one attempt is out; the time is when the call wants to look after it.
+    Live(Time),
     Done,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// An attempt that is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Live {
     pub(crate) endpoint: EndpointId,
     pub(crate) permit: Permit,
     pub(crate) sent_at: Time,
-    kind: DeadlineKind,
+    pub(crate) kind: DeadlineKind,
+    pub(crate) number: AttemptId,
     /// Whether this call has been at the endpoint before.
     pub(crate) again: bool,
     /// Whether success is only known when the body has been read.
@@ -199,24 +62,27 @@ pub(crate) struct Live {
 }
 
 /// The state of one call. Owned by whoever drives it; allocates nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Call {
-    spec: CallSpec,
-    rng: Pcg32,
+    pub(super) spec: CallSpec,
+    pub(super) rng: Pcg32,
     /// When the caller asked; [`Time::NEVER`] until the call begins.
     asked: Time,
     deadline: Time,
     phase: Phase,
+    lives: [Option<Live>; MOST_LIVE],
+    /// Attempts the driver can have out at the same time.
+    abreast: u8,
     held: Option<Held>,
-    tried: Tried,
-    attempts: u8,
+    pub(super) tried: Tried,
+    pub(super) attempts: u8,
     /// Waits so far: the exponent of the next one.
     waits: u8,
     /// Cluster of the last attempt, and attempts there in a row.
-    tier: u32,
-    in_tier: u8,
+    pub(super) tier: u32,
+    pub(super) in_tier: u8,
     /// Attempts at endpoints that had been tried before.
-    repeats: u8,
+    pub(super) repeats: u8,
     /// Discovery failures seen while parked.
     unresolved: u8,
     last: Option<Outcome>,
@@ -226,6 +92,8 @@ pub struct Call {
 const SOON: Duration = Duration::from_secs(1);
 /// Discovery failures a parked call sits through.
 const PATIENCE: u8 = 2;
+/// When a call that could not be helped looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Call {
     /// A call that has not begun. `stream` should differ from call to call (a counter will do):
@@ -238,6 +106,8 @@ impl Call {
             asked: Time::NEVER,
             deadline: Time::NEVER,
             phase: Phase::New,
+            lives: [None; MOST_LIVE],
+            abreast: 1,
             held: None,
             tried: Tried::default(),
             attempts: 0,
@@ -254,6 +124,13 @@ impl Call {
     #[must_use]
     pub fn asked(self, time: Time) -> Call {
         Call { asked: time, ..self }
+    }
+
+    /// The driver can wake while an attempt is out, and have `attempts` of them out at the same
+    /// time. Without this a call neither hedges nor rescues. 1–3.
+    #[must_use]
+    pub fn abreast(self, attempts: u8) -> Call {
+        Call { abreast: attempts.clamp(1, 3), ..self }
     }
 
     /// Attempts sent so far.
@@ -292,13 +169,13 @@ impl Call {
             (Event::Wake, Phase::Parked) => self.begin(service, now),
             (Event::Wake, Phase::Waiting(until)) if now < until => Action::WaitUntil(until),
             (Event::Wake, Phase::Waiting(_)) => self.launch(service, now),
-            (Event::Finished(id, outcome), Phase::Live(live)) if id.0 == self.attempts => {
-                self.finished(service, now, live, outcome)
+            (Event::Wake, Phase::Live(wake)) if now < wake => Action::WaitUntil(wake),
+            (Event::Wake, Phase::Live(_)) => self.look_after(service, now),
+            (Event::Finished(id, outcome), Phase::Live(_)) if self.is_live(id) => {
+                self.finished(service, now, id, outcome)
             }
             (Event::Abandoned, phase) => {
-                if let Phase::Live(live) = phase {
-                    service.release(live.endpoint, live.permit);
-                }
+                self.release_all(service);
                 if let Some(held) = self.held.take() {
                     service.budget.refund(now, held);
                 }
@@ -312,8 +189,7 @@ impl Call {
                 debug_assert!(false, "driver mistake: {event:?} while {phase:?}");
                 service.counts.misuse += 1;
                 match phase {
-                    Phase::Waiting(until) => Action::WaitUntil(until),
-                    Phase::Live(live) => Action::WaitUntil(live.sent_at),
+                    Phase::Waiting(until) | Phase::Live(until) => Action::WaitUntil(until),
                     Phase::Parked => Action::Park { until: self.deadline, epoch: service.epoch() },
                     Phase::New | Phase::Done => {
                         Action::Done(Verdict::Failed { why: Why::Abandoned, until: Time::NEVER })
@@ -350,24 +226,32 @@ impl Call {
         soon && self.unresolved < PATIENCE
     }
 
-    /// Picks an endpoint and sends, or ends the call.
+    /// Picks an endpoint and sends, or ends the call. Nothing is out.
     fn launch(&mut self, service: &mut Service, now: Time) -> Action {
-        let rules = &service.rules;
         let remaining = now.until(self.deadline);
-        if remaining < rules.floor || remaining.is_zero() {
+        if remaining < service.rules.floor || remaining.is_zero() {
             return self.fail(service, now, Why::Deadline(DeadlineKind::Total), Time::NEVER);
         }
-        let Some((index, why)) = self.pick(service, now) else {
-            if service.pool.tiers.is_empty() {
-                return self.fail(service, now, Why::NoEndpoints, Time::NEVER);
+        match self.pick(service, now) {
+            Some((index, why)) => {
+                let stalled = Outcome::Failed { fault: Fault::Stalled, sent: Sent::Maybe };
+                let rescued = self.last == Some(stalled) && why != Choice::Again;
+                self.send(service, now, index, if rescued { Choice::Rescue } else { why })
             }
-            let why = if self.attempts == 0 { Why::Refused } else { Why::Exhausted };
-            let until = service.pool.due();
-            return self.fail(service, now, why, until);
-        };
-        let limit = self.spec.attempt.unwrap_or(rules.attempt);
-        let kind = if remaining <= limit { DeadlineKind::Total } else { DeadlineKind::Attempt };
-        let at = now.plus(limit.min(remaining));
+            None if service.pool.tiers.is_empty() => {
+                self.fail(service, now, Why::NoEndpoints, Time::NEVER)
+            }
+            None => {
+                let why = if self.attempts == 0 { Why::Refused } else { Why::Exhausted };
+                let until = service.pool.due();
+                self.fail(service, now, why, until)
+            }
+        }
+    }
+
+    /// Sends the next attempt to the endpoint at `index`.
+    fn send(&mut self, service: &mut Service, now: Time, index: u32, why: Choice) -> Action {
+        let (limit, kind) = self.limit(service, now, index);
         let Some((endpoint, permit, tier)) = service.admit(now, index) else {
             // A ready endpoint admits; if it ever did not, ending the call is better than looping.
             debug_assert!(false, "a ready endpoint refused");
@@ -386,25 +270,111 @@ impl Call {
         self.held = None; // what was held is spent now
         let again = why == Choice::Again;
         self.repeats += u8::from(again);
-        self.phase = Phase::Live(Live {
-            endpoint,
-            permit,
-            sent_at: now,
-            kind,
-            again,
-            streamed: self.spec.streamed,
-        });
-        let deadline = Deadline { at, kind };
-        Action::Send { attempt: AttemptId(self.attempts), to: endpoint, deadline, why }
+        let number = AttemptId(self.attempts);
+        let streamed = self.spec.streamed;
+        let live = Live { endpoint, permit, sent_at: now, kind, number, again, streamed };
+        if let Some(place) = self.lives.iter_mut().find(|place| place.is_none()) {
+            *place = Some(live);
+        }
+        let at = now.plus(limit);
+        let wake = self.next_look(service).min(at);
+        let wake = if wake < at { wake } else { Time::NEVER };
+        self.phase = Phase::Live(wake);
+        Action::Send { attempt: number, to: endpoint, deadline: Deadline { at, kind }, why, wake }
+    }
+
+    /// How long an attempt at `index` may take, and what ends it.
+    fn limit(&self, service: &Service, now: Time, index: u32) -> (Duration, DeadlineKind) {
+        let remaining = now.until(self.deadline);
+        let limit = self.spec.attempt.unwrap_or(service.rules.attempt);
+        let (limit, kind) = if remaining <= limit {
+            (remaining, DeadlineKind::Total)
+        } else {
+            (limit, DeadlineKind::Attempt)
+        };
+        match service.leash(now, index) {
+            Some(leash) if leash < limit && self.can_repeat(service) => {
+                (leash, DeadlineKind::Probe)
+            }
+            _ => (limit, kind),
+        }
+    }
+
+    /// Whether another attempt is possible at all after the next one.
+    fn can_repeat(&self, service: &Service) -> bool {
+        self.spec.idempotent && self.attempts + 1 < service.rules.max_attempts
+    }
+
+    /// When the call should look after its attempts: the earliest time at which it could hedge or
+    /// rescue one.
+    fn next_look(&self, service: &Service) -> Time {
+        if self.abreast < 2
+            || !self.spec.idempotent
+            || self.attempts >= service.rules.max_attempts
+            || !service.pool.has_choice()
+        {
+            return Time::NEVER;
+        }
+        let mut look = Time::NEVER;
+        for live in self.lives.iter().flatten() {
+            look = look.min(service.alarm(live));
+        }
+        look
+    }
+
+    /// Time to look after the attempts that are out.
+    fn look_after(&mut self, service: &mut Service, now: Time) -> Action {
+        let silent = self.lives.iter().flatten().find(|live| service.alarm(live) <= now).copied();
+        if let Some(live) = silent
+            && self.pick_beside(service, now).is_some()
+            && let Some(held) = self.pay(service, now)
+        {
+            self.held = Some(held);
+            self.drop_live(live.number);
+            service.gave_up(now, &live);
+            self.last = Some(Outcome::Failed { fault: Fault::Stalled, sent: Sent::Maybe });
+            // The pick is made again when the driver has dropped it: time may pass between.
+            self.phase = Phase::Waiting(now);
+            return Action::Cancel(live.number);
+        }
+        let look = self.next_look(service);
+        // What could not be helped now will not be looked at all the time.
+        let look = if look > now { look } else { now.plus(LOOK_AGAIN) };
+        self.phase = Phase::Live(look);
+        Action::WaitUntil(look)
+    }
+
+    /// Pays for a repeat of a request that may have left.
+    fn pay(&mut self, service: &mut Service, now: Time) -> Option<Held> {
+        service.budget.withdraw(now, &service.rules.budget)
+    }
+
+    fn is_live(&self, id: AttemptId) -> bool {
+        self.lives.iter().flatten().any(|live| live.number == id)
+    }
+
+    fn drop_live(&mut self, id: AttemptId) -> Option<Live> {
+        let place = self.lives.iter_mut().find(|l| l.is_some_and(|live| live.number == id))?;
+        place.take()
+    }
+
+    /// Gives back what is still out.
+    fn release_all(&mut self, service: &mut Service) {
+        for place in &mut self.lives {
+            if let Some(live) = place.take() {
+                service.release(live.endpoint, live.permit);
+            }
+        }
     }
 
     fn finished(
         &mut self,
         service: &mut Service,
         now: Time,
-        live: Live,
+        id: AttemptId,
         outcome: Outcome,
     ) -> Action {
+        let Some(live) = self.drop_live(id) else { return Action::WaitUntil(now) };
         self.last = Some(outcome);
         service.settle(now, &live, outcome);
         let rules = &service.rules;
@@ -427,12 +397,8 @@ impl Call {
             }
             Outcome::Failed { fault, .. } => {
                 if fault == Fault::Timeout && live.kind == DeadlineKind::Total {
-                    return self.fail(
-                        service,
-                        now,
-                        Why::Deadline(DeadlineKind::Total),
-                        Time::NEVER,
-                    );
+                    let why = Why::Deadline(DeadlineKind::Total);
+                    return self.fail(service, now, why, Time::NEVER);
                 }
                 if !never_sent && !self.spec.idempotent {
                     let why = match fault {
@@ -444,7 +410,23 @@ impl Call {
                 Pushback::NONE
             }
         };
-        if self.attempts >= rules.max_attempts {
+        if self.lives.iter().any(Option::is_some) {
+            // Another attempt is out and may still answer.
+            return self.look_after(service, now);
+        }
+        self.repeat(service, now, outcome, pushback, never_sent)
+    }
+
+    /// Nothing is out and the last attempt failed: goes on, or ends the call.
+    fn repeat(
+        &mut self,
+        service: &mut Service,
+        now: Time,
+        outcome: Outcome,
+        pushback: Pushback,
+        never_sent: bool,
+    ) -> Action {
+        if self.attempts >= service.rules.max_attempts {
             return self.fail(service, now, Why::Exhausted, Time::NEVER);
         }
         let Some((index, why)) = self.pick(service, now) else {
@@ -469,7 +451,7 @@ impl Call {
             return self.fail(service, now, Why::Deadline(DeadlineKind::Total), Time::NEVER);
         }
         if !never_sent {
-            let Some(held) = service.budget.withdraw(now, &service.rules.budget) else {
+            let Some(held) = self.pay(service, now) else {
                 service.notice_suppressed(now, self.tier, outcome);
                 return self.fail(service, now, Why::Budget, Time::NEVER);
             };
@@ -483,52 +465,15 @@ impl Call {
         Action::WaitUntil(until)
     }
 
-    /// Where the next attempt should go. See the order at the top of this file.
-    fn pick(&mut self, service: &Service, now: Time) -> Option<(u32, Choice)> {
-        let Service { pool, rules, .. } = service;
-        let tiers = pool.tiers.len();
-        let first = self.attempts == 0;
-        // The last attempts are kept for clusters that have not been tried.
-        let current = self.tier as usize;
-        let ahead = || (current + 1..tiers).filter(|tier| pool.ready(*tier) > 0).count();
-        let left = usize::from(rules.max_attempts.saturating_sub(self.attempts));
-        let stay = first || (self.in_tier < rules.per_cluster && left > ahead());
-        let start = if first { 0 } else { current + usize::from(!stay) };
-        for want in [Want::Fresh, Want::Untried] {
-            for tier in (start..tiers).chain(0..start.min(tiers)) {
-                if let Some(index) = pool.choose(tier, now, rules, &self.tried, want, &mut self.rng)
-                {
-                    let choice = match (first, tier == current) {
-                        (true, _) if tier == 0 => Choice::Preferred,
-                        (true, _) => Choice::Spill,
-                        (false, true) => Choice::OtherEndpoint,
-                        (false, false) => Choice::Failover,
-                    };
-                    return Some((index, choice));
-                }
-            }
-        }
-        if self.repeats + 1 >= rules.per_endpoint {
-            return None;
-        }
-        for want in [Want::Sound, Want::Any] {
-            for tier in 0..tiers {
-                if let Some(index) = pool.choose(tier, now, rules, &self.tried, want, &mut self.rng)
-                {
-                    return Some((index, Choice::Again));
-                }
-            }
-        }
-        None
-    }
-
     fn answered(&mut self, service: &mut Service, live: Live) -> Action {
+        self.release_all(service);
         self.phase = Phase::Done;
         service.counts.answered += 1;
         Action::Done(Verdict::Answered(Ticket { endpoint: live.endpoint, permit: live.permit }))
     }
 
     fn fail(&mut self, service: &mut Service, now: Time, why: Why, until: Time) -> Action {
+        self.release_all(service);
         // A repeat that was paid for and is not made.
         if let Some(held) = self.held.take() {
             service.budget.refund(now, held);

@@ -1,0 +1,178 @@
+//! One call: the words of it. What a caller asks ([`CallSpec`]), what a driver tells ([`Event`])
+//! and is told ([`Action`]), how it ends ([`Verdict`]) and why. The machine is in `machine.rs`,
+//! where an attempt goes is decided in `pick.rs`.
+
+mod machine;
+mod pick;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use machine::Call;
+pub(crate) use machine::Live;
+
+use crate::outcome::Outcome;
+use crate::policy::breaker::Permit;
+use crate::pool::EndpointId;
+use crate::time::Time;
+
+/// What the caller asks for, as far as decisions depend on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CallSpec {
+    /// Whether repeating the request has no further effect. A request that may have left is
+    /// repeated only then.
+    pub idempotent: bool,
+    /// Deadline of the whole call, instead of the policy's.
+    pub total: Option<Duration>,
+    /// Limit of one attempt, instead of the policy's.
+    pub attempt: Option<Duration>,
+    /// Whether the body is left to the caller: an answer is then a success of its endpoint's
+    /// breaker only when [`Service::body_done`] says so.
+    pub streamed: bool,
+    /// Statuses that mean "try elsewhere" for this operation, besides the policy's. 0 is none.
+    pub also_retry: [u16; 4],
+}
+
+/// Which attempt of a call, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AttemptId(pub u8);
+
+/// Which deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadlineKind {
+    /// `deadline.total` of the call.
+    Total,
+    /// `deadline.attempt`.
+    Attempt,
+    /// The short time a call gives an endpoint that went silent before, when others could answer.
+    Probe,
+}
+
+/// A point in time, and what it is the end of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Deadline {
+    /// When.
+    pub at: Time,
+    /// Of what.
+    pub kind: DeadlineKind,
+}
+
+/// Why an attempt goes where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// The most preferred cluster.
+    Preferred,
+    /// The clusters before it have no sound endpoint ready.
+    Spill,
+    /// Another endpoint of the same cluster.
+    OtherEndpoint,
+    /// A second attempt beside one that takes longer than most: the first answer wins.
+    Hedge,
+    /// Elsewhere, because the endpoint of the attempt before went silent.
+    Rescue,
+    /// Another cluster, after a failure in the one before.
+    Failover,
+    /// An endpoint that was tried before: nothing else is left.
+    Again,
+}
+
+/// What happened, told by the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The call starts.
+    Begin,
+    /// The time of [`Action::WaitUntil`], [`Action::Park`] or [`Action::Send`]'s `wake` came, the
+    /// epoch moved, or what [`Action::Cancel`] named is dropped.
+    Wake,
+    /// The attempt ended.
+    Finished(AttemptId, Outcome),
+    /// The caller dropped the call.
+    Abandoned,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Send the request to this endpoint and report [`Event::Finished`].
+    Send {
+        /// Its number.
+        attempt: AttemptId,
+        /// Where to.
+        to: EndpointId,
+        /// To be given up then, reported as [`Fault::Timeout`].
+        deadline: Deadline,
+        /// Why there.
+        why: Choice,
+        /// If it has not ended by then, report [`Event::Wake`]; [`Time::NEVER`]: need not.
+        wake: Time,
+    },
+    /// Drop this attempt: nobody waits for its answer any more. Then report [`Event::Wake`].
+    Cancel(AttemptId),
+    /// Nothing to do before `until` unless the service's epoch is no longer `epoch`.
+    Park {
+        /// Wake then at the latest.
+        until: Time,
+        /// The present epoch.
+        epoch: u64,
+    },
+    /// Wake then. Attempts that are out stay out: report what ends before.
+    WaitUntil(Time),
+    /// Over. Attempts that are still out are to be dropped; nothing more is to be reported.
+    Done(Verdict),
+}
+
+/// What the call got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The response of the last attempt is the answer, whatever its status.
+    Answered(Ticket),
+    /// There is no answer.
+    Failed {
+        /// Why.
+        why: Why,
+        /// When it may be worth trying again; [`Time::NEVER`] when that is unknown.
+        until: Time,
+    },
+}
+
+/// Names the attempt whose response the caller holds, in case its body fails later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Ticket {
+    pub(crate) endpoint: EndpointId,
+    pub(crate) permit: Permit,
+}
+
+/// Why a call ended without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// The discovery document does not name the service.
+    UnknownService,
+    /// There is no discovery document.
+    Discovery,
+    /// The service has no endpoints.
+    NoEndpoints,
+    /// Every endpoint's breaker is open, or its half-open permits are out.
+    Refused,
+    /// This deadline passed, or leaves no room for what would have to come.
+    Deadline(DeadlineKind),
+    /// All attempts are used, or nobody is left to take another.
+    Exhausted,
+    /// The retry budget is spent.
+    Budget,
+    /// The request may have left, and repeating it is not safe.
+    NotRepeatable,
+    /// The response body exceeds its limit.
+    BodyTooLarge,
+    /// The request cannot be sent as it is, to nobody.
+    Request,
+    /// The caller dropped the call.
+    Abandoned,
+}
