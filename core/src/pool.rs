@@ -13,7 +13,7 @@ use crate::address::Address;
 use crate::config::Rules;
 use crate::discovery::{Candidate, Place};
 use crate::policy::breaker::{Breaker, Transition};
-use crate::policy::stall::{Pace, Watch};
+use crate::policy::stall::Watch;
 use crate::rng::Pcg32;
 use crate::time::Time;
 
@@ -54,7 +54,8 @@ pub(crate) struct Endpoint {
 pub(crate) struct Tier {
     pub(crate) cluster: Arc<str>,
     pub(crate) place: Place,
-    pub(crate) pace: Pace,
+    /// All attempts of the cluster.
+    pub(crate) watch: Watch,
     ready: Vec<u32>,
 }
 
@@ -114,7 +115,7 @@ impl Pool {
                 gone.insert((self.tiers[e.tier as usize].cluster.clone(), e.label.clone()), index);
             }
         }
-        self.tiers.clear();
+        let before: Vec<Tier> = self.tiers.drain(..).collect();
         self.timers.clear();
         let mut added = 0;
         let mut placed = BTreeSet::new();
@@ -124,7 +125,7 @@ impl Pool {
             if !placed.insert(key.clone()) {
                 continue;
             }
-            let Some(tier) = self.tier_of(candidate) else { continue };
+            let Some(tier) = self.tier_of(now, candidate) else { continue };
             let known = gone.remove(&key);
             if let Some(index) = known
                 && let Some(endpoint) = &mut self.endpoints[index as usize]
@@ -139,8 +140,17 @@ impl Pool {
                 None => self.endpoints.push(Some(endpoint)),
             }
         }
-        for index in gone.values() {
-            self.endpoints[*index as usize] = None;
+        for tier in before {
+            if let Some(same) = self.tiers.iter_mut().find(|t| t.cluster == tier.cluster) {
+                same.watch = tier.watch;
+            }
+        }
+        for ((cluster, _), index) in &gone {
+            let left = self.endpoints[*index as usize].take();
+            let tier = self.tiers.iter_mut().find(|tier| tier.cluster == *cluster);
+            if let (Some(left), Some(tier)) = (left, tier) {
+                tier.watch.forget(left.watch.outstanding());
+            }
             self.free.push(*index);
         }
         for endpoint in self.endpoints.iter_mut().flatten() {
@@ -152,15 +162,15 @@ impl Pool {
         (added, gone.len())
     }
 
-    fn tier_of(&mut self, candidate: &Candidate) -> Option<u32> {
+    fn tier_of(&mut self, now: Time, candidate: &Candidate) -> Option<u32> {
         let found = self.tiers.iter().position(|tier| tier.cluster == candidate.cluster);
         let position = match found {
             Some(position) => position,
             None if self.tiers.len() >= MOST_TIERS => return None,
             None => {
                 let (cluster, place) = (candidate.cluster.clone(), candidate.place);
-                let (pace, ready) = (Pace::default(), Vec::new());
-                self.tiers.push(Tier { cluster, place, pace, ready });
+                let (watch, ready) = (Watch::new(now), Vec::new());
+                self.tiers.push(Tier { cluster, place, watch, ready });
                 self.tiers.len() - 1
             }
         };
@@ -194,6 +204,13 @@ impl Pool {
     pub(crate) fn get_mut(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
         let endpoint = self.endpoints.get_mut(id.index as usize)?.as_mut()?;
         (endpoint.generation == id.generation).then_some(endpoint)
+    }
+
+    /// The endpoint with this id, and its tier.
+    pub(crate) fn with_tier(&mut self, id: EndpointId) -> Option<(&mut Endpoint, &mut Tier)> {
+        let endpoint = self.endpoints.get_mut(id.index as usize)?.as_mut()?;
+        let tier = self.tiers.get_mut(endpoint.tier as usize)?;
+        (endpoint.generation == id.generation).then_some((endpoint, tier))
     }
 
     pub(crate) fn id(&self, index: u32) -> Option<EndpointId> {
@@ -280,17 +297,18 @@ impl Pool {
         want: Want,
         rng: &mut Pcg32,
     ) -> Option<u32> {
-        let Tier { ready, pace, .. } = self.tiers.get(tier)?;
-        let pace = *pace;
+        let Tier { ready, watch, .. } = self.tiers.get(tier)?;
+        let sound = matches!(want, Want::Fresh | Want::Sound);
+        if sound && watch.suspect(now, &rules.stall) {
+            return None;
+        }
         let length = u32::try_from(ready.len()).ok()?;
         let load = |index: u32| -> Option<u32> {
             let endpoint = self.endpoints.get(index as usize)?.as_ref()?;
             if matches!(want, Want::Fresh | Want::Untried) && tried.has(index) {
                 return None;
             }
-            if matches!(want, Want::Fresh | Want::Sound)
-                && endpoint.watch.suspect(now, pace, &rules.stall)
-            {
+            if sound && endpoint.watch.suspect(now, &rules.stall) {
                 return None;
             }
             Some(endpoint.watch.outstanding())

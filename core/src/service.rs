@@ -16,7 +16,7 @@ use crate::notice::{Event, Notices};
 use crate::outcome::{Class, Fault, Outcome};
 use crate::policy::breaker::{Permit, State, Transition};
 use crate::policy::budget::Budget;
-use crate::policy::stall::Pace;
+use crate::policy::stall::Watch;
 use crate::pool::{Endpoint, EndpointId, Pool, Tier};
 use crate::rng::Pcg32;
 use crate::snapshot::{EndpointSnapshot, Health, ServiceSnapshot};
@@ -183,10 +183,7 @@ impl Service {
         endpoint.watch.sent(now);
         endpoint.attempts += 1;
         let tier = endpoint.tier;
-        if endpoint.watch.troubled() {
-            let watch = endpoint.watch;
-            self.pool.tiers[tier as usize].pace.probe(now, &watch, &self.rules.stall);
-        }
+        self.pool.tiers[tier as usize].watch.sent(now);
         self.counts.attempts += 1;
         self.pool.sync(index, &self.rules);
         Some((id, permit, tier))
@@ -197,6 +194,8 @@ impl Service {
         if let Some(endpoint) = self.pool.get_mut(id) {
             endpoint.breaker.release(permit);
             endpoint.watch.abandoned();
+            let tier = endpoint.tier;
+            self.pool.tiers[tier as usize].watch.abandoned();
             self.pool.sync(id.index, &self.rules);
         }
     }
@@ -206,29 +205,44 @@ impl Service {
         if let Some(endpoint) = self.pool.get_mut(live.endpoint) {
             endpoint.breaker.release(live.permit);
             let _ = endpoint.watch.silent(now, &self.rules.stall);
+            let tier = endpoint.tier;
+            self.pool.tiers[tier as usize].watch.silent_among(now, &self.rules.stall);
             self.pool.sync(live.endpoint.index, &self.rules);
         }
     }
 
-    /// When the silence of the endpoint of an attempt becomes suspicious.
-    pub(crate) fn alarm(&self, live: &Live) -> Time {
-        match self.pool.get(live.endpoint) {
-            Some(endpoint) if self.rules.stall.rescue => endpoint.watch.alarm(&self.rules.stall),
-            _ => Time::NEVER,
-        }
+    /// Whether the endpoint of an attempt, or its whole cluster, has gone silent.
+    pub(crate) fn is_silent(&self, now: Time, live: &Live) -> bool {
+        let rules = &self.rules.stall;
+        self.watches(live).is_some_and(|(endpoint, tier)| {
+            endpoint.is_silent(now, rules) || tier.is_silent(now, rules)
+        })
+    }
+
+    /// When it is next worth looking whether the endpoint of an attempt has gone silent.
+    pub(crate) fn look(&self, now: Time, live: &Live) -> Time {
+        let rules = &self.rules.stall;
+        let Some((endpoint, tier)) = self.watches(live) else { return Time::NEVER };
+        let looks =
+            [endpoint.look(rules), endpoint.alarm(rules), tier.look(rules), tier.alarm(rules)];
+        looks.into_iter().filter(|at| *at > now).min().unwrap_or(Time::NEVER)
+    }
+
+    /// The watches over an attempt, if it can be rescued at all.
+    fn watches(&self, live: &Live) -> Option<(&Watch, &Watch)> {
+        let endpoint = self.pool.get(live.endpoint).filter(|_| self.rules.stall.rescue)?;
+        Some((&endpoint.watch, &self.pool.tiers.get(endpoint.tier as usize)?.watch))
     }
 
     /// The short time an attempt gets at a troubled endpoint while others could answer.
     pub(crate) fn leash(&self, now: Time, index: u32) -> Option<Duration> {
         let endpoint = self.pool.endpoints.get(index as usize)?.as_ref()?;
-        if !endpoint.watch.troubled() || !self.pool.has_choice() {
+        let tier = self.pool.tiers.get(endpoint.tier as usize)?;
+        let watch = if tier.watch.troubled() { &tier.watch } else { &endpoint.watch };
+        if !watch.troubled() || !self.pool.has_choice() {
             return None;
         }
-        endpoint.watch.leash(now, &self.rules.stall)
-    }
-
-    fn pace(&self, endpoint: &Endpoint) -> Pace {
-        self.pool.tiers.get(endpoint.tier as usize).map(|tier| tier.pace).unwrap_or_default()
+        watch.leash(now, &self.rules.stall)
     }
 
     /// Counts the outcome of an attempt, once, everywhere it counts.
@@ -239,22 +253,23 @@ impl Service {
             self.counts.failed_attempts += 1;
             self.counts.failed_since_success += 1;
         }
-        let Some(endpoint) = self.pool.get_mut(id) else { return };
+        let Some((endpoint, tier)) = self.pool.with_tier(id) else { return };
         let probe = kind == DeadlineKind::Probe
             && matches!(outcome, Outcome::Failed { fault: Fault::Timeout, .. });
-        let mut cleared = false;
         match outcome {
-            Outcome::Answered { .. } => cleared = endpoint.watch.answered(now, now.since(sent_at)),
+            Outcome::Answered { .. } => {
+                let _ = endpoint.watch.answered(now, now.since(sent_at));
+                let _ = tier.watch.answered(now, now.since(sent_at));
+            }
             Outcome::Failed { fault: Fault::Timeout | Fault::ConnectTimeout, .. } => {
                 let _ = endpoint.watch.silent(now, &self.rules.stall);
+                tier.watch.silent_among(now, &self.rules.stall);
             }
-            Outcome::Failed { .. } => endpoint.watch.failed(now),
+            Outcome::Failed { .. } => {
+                endpoint.watch.failed(now);
+                tier.watch.failed(now);
+            }
         }
-        if cleared {
-            let tier = endpoint.tier;
-            self.pool.tiers[tier as usize].pace.answered();
-        }
-        let Some(endpoint) = self.pool.get_mut(id) else { return };
         match class {
             Class::Success => {
                 endpoint.last_success = Some(now);
@@ -429,7 +444,7 @@ impl Service {
         let troubled = |e: &Endpoint| {
             e.breaker.state() != State::Closed
                 || e.breaker.consecutive_failures() > 0
-                || e.watch.suspect(now, self.pace(e), &self.rules.stall)
+                || e.watch.suspect(now, &self.rules.stall)
         };
         // A backup that nobody needs does not make a service degraded.
         let serving = self.active.unwrap_or(0);
@@ -463,7 +478,7 @@ fn endpoint_snapshot(now: Time, tier: &Tier, e: &Endpoint, rules: &Rules) -> End
         address: e.label.clone(),
         breaker: e.breaker.state(),
         consecutive_failures: e.breaker.consecutive_failures(),
-        suspect: e.watch.suspect(now, tier.pace, &rules.stall),
+        suspect: e.watch.suspect(now, &rules.stall) || tier.watch.suspect(now, &rules.stall),
         outstanding: e.watch.outstanding(),
         latency: e.watch.latency(),
         attempts: e.attempts,

@@ -277,7 +277,7 @@ impl Call {
             *place = Some(live);
         }
         let at = now.plus(limit);
-        let wake = self.next_look(service).min(at);
+        let wake = self.next_look(service, now).min(at);
         let wake = if wake < at { wake } else { Time::NEVER };
         self.phase = Phase::Live(wake);
         Action::Send { attempt: number, to: endpoint, deadline: Deadline { at, kind }, why, wake }
@@ -307,7 +307,7 @@ impl Call {
 
     /// When the call should look after its attempts: the earliest time at which it could hedge or
     /// rescue one.
-    fn next_look(&self, service: &Service) -> Time {
+    fn next_look(&self, service: &Service, now: Time) -> Time {
         if self.abreast < 2
             || !self.spec.idempotent
             || self.attempts >= service.rules.max_attempts
@@ -317,14 +317,14 @@ impl Call {
         }
         let mut look = Time::NEVER;
         for live in self.lives.iter().flatten() {
-            look = look.min(service.alarm(live));
+            look = look.min(service.look(now, live));
         }
         look
     }
 
     /// Time to look after the attempts that are out.
     fn look_after(&mut self, service: &mut Service, now: Time) -> Action {
-        let silent = self.lives.iter().flatten().find(|live| service.alarm(live) <= now).copied();
+        let silent = self.lives.iter().flatten().find(|live| service.is_silent(now, live)).copied();
         if let Some(live) = silent
             && self.pick_beside(service, now).is_some()
             && let Some(held) = self.pay(service, now)
@@ -337,7 +337,7 @@ impl Call {
             self.phase = Phase::Waiting(now);
             return Action::Cancel(live.number);
         }
-        let look = self.next_look(service);
+        let look = self.next_look(service, now);
         // What could not be helped now will not be looked at all the time.
         let look = if look > now { look } else { now.plus(LOOK_AGAIN) };
         self.phase = Phase::Live(look);

@@ -177,13 +177,13 @@ impl Default for BreakerConfig {
 pub struct StallConfig {
     /// `false`: only timeouts and errors count. Default `true`.
     pub enabled: bool,
-    /// Never suspicious before this. Default 20 ms.
+    /// Never suspicious before this. Default 15 ms.
     #[serde(with = "crate::time::text")]
     pub floor: Duration,
     /// With fewer attempts out at the same time, four times the silence is needed. Default 2.
     pub min_outstanding: u32,
     /// How long an endpoint that cost an attempt by its silence is left alone before one attempt
-    /// asks again; later, an eighth of the time the trouble lasts. Default 440 ms.
+    /// asks again; later, an eighth of the time the trouble lasts. Default 460 ms.
     #[serde(with = "crate::time::text")]
     pub probe_interval: Duration,
     /// Whether an idempotent call that waits at a suspect is moved elsewhere; the retry budget
@@ -196,9 +196,9 @@ impl Default for StallConfig {
     fn default() -> Self {
         StallConfig {
             enabled: true,
-            floor: Duration::from_millis(20),
+            floor: Duration::from_millis(15),
             min_outstanding: 2,
-            probe_interval: Duration::from_millis(440),
+            probe_interval: Duration::from_millis(460),
             rescue: true,
         }
     }

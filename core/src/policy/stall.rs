@@ -3,16 +3,24 @@
 //! endpoint *with work* has been silent finds it after a few of its usual latencies.
 //!
 //! It accrues, as in the φ detector (Hayashibara 2004): the line is twice the smoothed
-//! `mean + 4 × deviation` of RFC 6298, so it is as far out as the endpoint's own unevenness, and
-//! with few attempts out more silence is needed than with several. There is none before the first
-//! answer: a slow service is not suspected for being slow. Suspicion alone only means *least
+//! `mean + 4 × deviation` of RFC 6298, or twice the slowest answer of late if that is more, so it
+//! is as far out as the endpoint's own unevenness; with few attempts out more silence is needed
+//! than with several. There is none before the tenth answer: a slow service is not suspected for
+//! being slow. Suspicion alone only means *least
 //! preferred*, and any answer ends it.
 //!
 //! Silence that cost something (an attempt that timed out or was given up) makes an endpoint
 //! *troubled*: it is asked again by one attempt at a time, after `probe_interval`, later after an
 //! eighth of the time the trouble has lasted, and such a probe is kept on a short leash while
-//! others could answer. Endpoints of a cluster that are troubled together share the pace
-//! ([`Pace`]), so a cluster that hangs is asked as often as a single endpoint.
+//! others could answer.
+//!
+//! A pause that was over before anybody asked again (a collection, a hiccup of the network) was
+//! no stall: each such false alarm doubles the line, up to sixteen times; a calm minute takes one
+//! doubling back.
+//!
+//! A cluster is watched by a [`Watch`] of its own, which sees all of its attempts: a cluster that
+//! hangs as a whole is found by its first few attempts, wherever they went, and is asked as
+//! often as a single endpoint.
 //!
 //! Off: `stall.enabled = false`; then only timeouts and errors count.
 //!
@@ -24,8 +32,10 @@
 //!
 //! let settings = Settings::of(&StallConfig::default(), "stall")?;
 //! let mut watch = Watch::new(Time::ZERO);
-//! watch.sent(Time::ZERO);
-//! watch.answered(Time::from_millis(3), Duration::from_millis(3));
+//! for _ in 0..10 {
+//!     watch.sent(Time::ZERO);
+//!     watch.answered(Time::from_millis(3), Duration::from_millis(3));
+//! }
 //! watch.sent(Time::from_millis(10));
 //! watch.sent(Time::from_millis(11));
 //! assert!(!watch.is_silent(Time::from_millis(20), &settings));
@@ -71,18 +81,32 @@ impl Settings {
 /// With fewer than `min_outstanding` attempts out, the line is this many times as far.
 const FEW: u64 = 4;
 
-/// Outstanding attempts and silence of one endpoint. 48 bytes.
+/// Answers that make an endpoint known.
+const KNOWN: u8 = 10;
+/// Doublings of the line that false alarms can cause.
+const MOST_ALARMS: u8 = 4;
+/// This long without trouble takes one doubling back.
+const CALM: Duration = Duration::from_secs(60);
+
+/// Outstanding attempts and silence of one endpoint, or of a cluster of them. 72 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Watch {
     /// Attempts out.
     out: u32,
-    answered: bool,
+    /// Answers, up to [`KNOWN`].
+    answers: u8,
     /// Silence has cost an attempt since the last answer.
     troubled: bool,
+    /// Whether an attempt has asked since.
+    asked: bool,
+    /// Troubles that were over when they were looked into, lately.
+    alarms: u8,
     /// Last sign of life, or when work began after a pause.
     quiet_since: Time,
     mean_nanos: u64,
     deviation_nanos: u64,
+    /// The slowest answer, fading.
+    peak_nanos: u64,
     /// When the trouble began.
     since: Time,
     /// No attempt goes to a troubled endpoint before this, while others can answer.
@@ -95,11 +119,14 @@ impl Watch {
     pub const fn new(now: Time) -> Watch {
         Watch {
             out: 0,
-            answered: false,
+            answers: 0,
             troubled: false,
+            asked: false,
+            alarms: 0,
             quiet_since: now,
             mean_nanos: 0,
             deviation_nanos: 0,
+            peak_nanos: 0,
             since: Time::ZERO,
             probe_at: Time::ZERO,
         }
@@ -114,7 +141,7 @@ impl Watch {
     /// Smoothed latency of answers; `None` before the first.
     #[must_use]
     pub fn latency(&self) -> Option<Duration> {
-        self.answered.then(|| Duration::from_nanos(self.mean_nanos))
+        (self.answers > 0).then(|| Duration::from_nanos(self.mean_nanos))
     }
 
     /// Whether silence has cost an attempt since the last answer.
@@ -137,15 +164,21 @@ impl Watch {
         self.out = self.out.saturating_sub(1);
         self.quiet_since = self.quiet_since.max(now);
         let took = nanos(took).min(1 << 60);
-        if self.answered {
+        // Halves within some 180 answers.
+        self.peak_nanos = took.max(self.peak_nanos - self.peak_nanos / 256);
+        if self.answers > 0 {
             let gap = self.mean_nanos.abs_diff(took);
             self.deviation_nanos = self.deviation_nanos - self.deviation_nanos / 4 + gap / 4;
             self.mean_nanos = self.mean_nanos - self.mean_nanos / 8 + took / 8;
         } else {
-            self.answered = true;
             self.mean_nanos = took;
             self.deviation_nanos = took / 2;
         }
+        self.answers = (self.answers + 1).min(KNOWN);
+        if self.troubled && !self.asked {
+            self.alarms = (self.alarms + 1).min(MOST_ALARMS);
+        }
+        self.asked = false;
         std::mem::take(&mut self.troubled)
     }
 
@@ -156,17 +189,37 @@ impl Watch {
         self.quiet_since = self.quiet_since.max(now);
     }
 
+    /// An attempt of a cluster ended for lack of an answer. That is the cluster's trouble only
+    /// if nobody else in it answers either.
+    pub fn silent_among(&mut self, now: Time, settings: &Settings) {
+        if self.troubled || self.is_silent(now, settings) {
+            let _ = self.silent(now, settings);
+        } else {
+            self.abandoned();
+        }
+    }
+
     /// An attempt ended for lack of an answer: its time was up, or the call gave it up. Returns
     /// whether that began a trouble.
     pub fn silent(&mut self, now: Time, settings: &Settings) -> bool {
         self.out = self.out.saturating_sub(1);
         let began = !self.troubled && settings.enabled;
         if began {
+            let calm = nanos(now.since(self.since)) / nanos(CALM);
+            self.alarms = self.alarms.saturating_sub(u8::try_from(calm).unwrap_or(u8::MAX));
             self.troubled = true;
             self.since = now;
+        } else if now >= self.probe_at {
+            // What ended is the attempt that asked, not one of the first.
+            self.asked = true;
         }
         self.probe_at = now.plus(self.pause(now, settings));
         began
+    }
+
+    /// An endpoint of the cluster is gone, with so many attempts out.
+    pub fn forget(&mut self, out: u32) {
+        self.out = self.out.saturating_sub(out);
     }
 
     /// An attempt was abandoned: neither sign of life nor of death.
@@ -179,11 +232,11 @@ impl Watch {
         settings.probe_interval.max(now.since(self.since) / 8)
     }
 
-    /// Whether this endpoint should be used last. `pace` is that of its cluster.
+    /// Whether this endpoint, or cluster, should be used last.
     #[must_use]
-    pub fn suspect(&self, now: Time, pace: Pace, settings: &Settings) -> bool {
+    pub fn suspect(&self, now: Time, settings: &Settings) -> bool {
         if self.troubled && settings.enabled {
-            return self.out > 0 || now < self.probe_at || now < pace.probe_at;
+            return self.out > 0 || now < self.probe_at;
         }
         self.out > 0 && self.is_silent(now, settings)
     }
@@ -194,16 +247,28 @@ impl Watch {
         now >= self.alarm(settings)
     }
 
+    /// When it is worth looking whether it has gone silent.
+    #[must_use]
+    pub fn look(&self, settings: &Settings) -> Time {
+        if self.out == 0 || self.answers < KNOWN || !settings.enabled {
+            return Time::NEVER;
+        }
+        self.quiet_since.plus(Duration::from_nanos(self.line(settings)))
+    }
+
     /// When its silence becomes suspicious, if it is not broken before; [`Time::NEVER`] when
     /// nothing is out or nothing is known.
     #[must_use]
     pub fn alarm(&self, settings: &Settings) -> Time {
-        if self.out == 0 || !self.answered || !settings.enabled {
+        if self.out == 0 || self.answers < KNOWN || !settings.enabled {
             return Time::NEVER;
         }
         let line = self.line(settings);
-        let line =
-            if self.out < settings.min_outstanding { line.saturating_mul(FEW) } else { line };
+        let line = if self.out < settings.min_outstanding && !self.troubled {
+            line.saturating_mul(FEW)
+        } else {
+            line
+        };
         self.quiet_since.plus(Duration::from_nanos(line))
     }
 
@@ -218,25 +283,11 @@ impl Watch {
 
     fn line(&self, settings: &Settings) -> u64 {
         let usual = self.mean_nanos.saturating_add(self.deviation_nanos.saturating_mul(4));
-        usual.saturating_mul(2).max(settings.floor_nanos)
-    }
-}
-
-/// The pace at which the troubled endpoints of one cluster are asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Pace {
-    probe_at: Time,
-}
-
-impl Pace {
-    /// A troubled endpoint of the cluster is asked: the next one waits.
-    pub fn probe(&mut self, now: Time, watch: &Watch, settings: &Settings) {
-        self.probe_at = now.plus(watch.pause(now, settings));
-    }
-
-    /// One of them answered: the others need not wait for one another.
-    pub fn answered(&mut self) {
-        self.probe_at = Time::ZERO;
+        usual
+            .max(self.peak_nanos)
+            .saturating_mul(2)
+            .max(settings.floor_nanos)
+            .saturating_mul(1 << self.alarms)
     }
 }
 
@@ -264,15 +315,40 @@ mod tests {
     }
 
     fn suspect(watch: &Watch, at: u64) -> bool {
-        watch.suspect(ms(at), Pace::default(), &settings())
+        watch.suspect(ms(at), &settings())
+    }
+
+    #[test]
+    fn false_alarms_widen_the_line_and_calm_narrows_it() {
+        let settings = settings();
+        let mut watch = used();
+        let line = |watch: &Watch| watch.line(&settings) / 1_000_000;
+        let mut now = 1_000;
+        for expect in [30, 60, 120, 240, 240] {
+            watch.sent(ms(now));
+            let _ = watch.silent(ms(now + 20), &settings);
+            now += 500;
+            watch.sent(ms(now));
+            assert!(watch.answered(ms(now + 3), Duration::from_millis(3)));
+            assert_eq!(line(&watch), expect);
+        }
+        // A trouble that lasts is no false alarm.
+        now += 181_000;
+        watch.sent(ms(now));
+        let _ = watch.silent(ms(now + 20), &settings);
+        watch.sent(ms(now + 500));
+        let _ = watch.silent(ms(now + 540), &settings);
+        watch.sent(ms(now + 1_000));
+        let _ = watch.answered(ms(now + 1_003), Duration::from_millis(3));
+        assert_eq!(line(&watch), 30, "three calm minutes took three doublings back");
     }
 
     #[test]
     fn silence_with_work_is_suspect_and_one_answer_clears_it() {
         let mut watch = used();
         (0..3).for_each(|_| watch.sent(ms(1_000)));
-        assert!(!suspect(&watch, 1_019));
-        assert!(suspect(&watch, 1_020));
+        assert!(!suspect(&watch, 1_014));
+        assert!(suspect(&watch, 1_015));
         let _ = watch.answered(ms(1_030), Duration::from_millis(30));
         assert!(!suspect(&watch, 1_031));
     }
@@ -281,8 +357,8 @@ mod tests {
     fn a_single_attempt_needs_more_silence() {
         let mut watch = used();
         watch.sent(ms(1_000));
-        assert!(!suspect(&watch, 1_079));
-        assert!(suspect(&watch, 1_080));
+        assert!(!suspect(&watch, 1_059));
+        assert!(suspect(&watch, 1_060));
     }
 
     #[test]
@@ -304,27 +380,25 @@ mod tests {
         assert!(!suspect(&watch, 1_250 + pause), "its time has come");
         watch.sent(ms(1_250 + pause));
         assert!(suspect(&watch, 1_250 + pause), "one is out");
-        assert_eq!(watch.leash(ms(2_000), &settings), Some(Duration::from_millis(40)));
+        assert_eq!(watch.leash(ms(2_000), &settings), Some(Duration::from_millis(30)));
         assert!(watch.answered(ms(2_000), Duration::from_millis(3)));
         assert!(!suspect(&watch, 2_000));
         assert_eq!(watch.leash(ms(2_000), &settings), None);
     }
 
     #[test]
-    fn a_cluster_is_asked_as_often_as_one_endpoint() {
+    fn a_timeout_is_the_clusters_trouble_only_if_nobody_answers() {
         let settings = settings();
-        let (mut a, mut b) = (used(), used());
-        for watch in [&mut a, &mut b] {
-            watch.sent(ms(1_000));
-            assert!(watch.silent(ms(1_000), &settings));
-        }
-        let at = ms(1_000).plus(settings.probe_interval);
-        let mut pace = Pace::default();
-        assert!(!a.suspect(at, pace, &settings) && !b.suspect(at, pace, &settings));
-        pace.probe(at, &a, &settings);
-        assert!(b.suspect(at, pace, &settings));
-        pace.answered();
-        assert!(!b.suspect(at, pace, &settings));
+        let mut cluster = used();
+        cluster.sent(ms(1_000));
+        cluster.sent(ms(1_000));
+        cluster.sent(ms(1_240));
+        let _ = cluster.answered(ms(1_243), Duration::from_millis(3));
+        cluster.silent_among(ms(1_250), &settings);
+        assert!(!cluster.troubled());
+        cluster.silent_among(ms(1_650), &settings);
+        assert!(cluster.troubled());
+        assert_eq!(cluster.outstanding(), 0);
     }
 
     #[test]
@@ -361,11 +435,11 @@ mod tests {
                     _ => { watch.abandoned(); out = out.saturating_sub(1); }
                 }
                 prop_assert_eq!(watch.outstanding(), out);
-                prop_assert!(out > 0 || watch.troubled() || !watch.suspect(now, Pace::default(), &settings));
+                prop_assert!(out > 0 || watch.troubled() || !watch.suspect(now, &settings));
                 // Whatever happened, it is asked again within a bounded time.
                 if watch.troubled() && out == 0 {
                     let later = now.plus(settings.probe_interval.max(now.since(watch.since) / 8));
-                    prop_assert!(!watch.suspect(later, Pace::default(), &settings));
+                    prop_assert!(!watch.suspect(later, &settings));
                 }
             }
         }

@@ -18,6 +18,7 @@ mod queue;
 mod random;
 mod record;
 mod stage;
+pub mod stall;
 mod world;
 
 pub use net::{Latency, Network, Server};

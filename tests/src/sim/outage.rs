@@ -71,7 +71,7 @@ impl Demo {
                 network.add(&address(cluster, instance), Server::new(self.latency));
             }
         }
-        network.publish(document());
+        network.publish(document(2));
         let config = Config {
             local_cluster: Some(self.script.local.clone()),
             discovery: Some(DiscoveryConfig::at(REGISTRY)),
@@ -111,7 +111,7 @@ impl Demo {
     }
 }
 
-fn document() -> String {
+pub(super) fn document(instances: usize) -> String {
     let clusters: Vec<_> = CLUSTERS
         .iter()
         .map(|(name, role)| serde_json::json!({ "name": name, "role": role }))
@@ -119,7 +119,8 @@ fn document() -> String {
     let places: serde_json::Map<_, _> = CLUSTERS
         .iter()
         .map(|(name, _)| {
-            ((*name).to_owned(), serde_json::json!([address(name, 0), address(name, 1)]))
+            let addresses: Vec<_> = (0..instances).map(|n| address(name, n)).collect();
+            ((*name).to_owned(), serde_json::json!(addresses))
         })
         .collect();
     serde_json::json!({
