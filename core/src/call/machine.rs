@@ -340,6 +340,8 @@ impl Call {
         let look = self.next_look(service, now);
         // What could not be helped now will not be looked at all the time.
         let look = if look > now { look } else { now.plus(LOOK_AGAIN) };
+        // What is out ends with the call, if not before.
+        let look = if look < self.deadline { look } else { Time::NEVER };
         self.phase = Phase::Live(look);
         Action::WaitUntil(look)
     }
