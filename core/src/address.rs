@@ -128,6 +128,33 @@ impl Address {
         Uri::from_parts(parts).ok()
     }
 
+    /// The absolute URI of `path` at the host of this address, its base path left out: for what
+    /// stands beside an API and not in it. `None` when this is not an HTTP address.
+    #[must_use]
+    pub fn root(&self, path: &PathAndQuery) -> Option<Uri> {
+        let http = self.http.as_ref()?;
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(http.scheme.clone());
+        parts.authority = Some(http.authority.clone());
+        parts.path_and_query = Some(path.clone());
+        Uri::from_parts(parts).ok()
+    }
+
+    /// Host (without the brackets of IPv6) and port, the default one filled in. An address that is
+    /// not an HTTP one has them if it is written `host:port`.
+    #[must_use]
+    pub fn host_and_port(&self) -> Option<(&str, u16)> {
+        let Some(http) = &self.http else {
+            let rest = self.text.split_once("://").map_or(&*self.text, |(_, rest)| rest);
+            let (host, port) = rest.split('/').next()?.rsplit_once(':')?;
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            return Some((host, port.parse().ok()?)).filter(|(host, _)| !host.is_empty());
+        };
+        let default = if http.scheme == Scheme::HTTPS { 443 } else { 80 };
+        let host = http.authority.host().trim_start_matches('[').trim_end_matches(']');
+        Some((host, http.authority.port_u16().unwrap_or(default)))
+    }
+
     /// The whole address as a URI, its path as written: for a discovery URL.
     #[must_use]
     pub fn uri(&self) -> Option<Uri> {

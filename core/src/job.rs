@@ -1,12 +1,19 @@
 //! Jobs: background work as data. A machine hands out what is to be done over the wire; a driver
 //! does it and brings the result back. A job is a lease: one that never comes back is issued
 //! again after its deadline.
+//!
+//! Two kinds: a [`Job`] brings discovery data (a call may carry it), a [`Check`] asks an endpoint
+//! how it is (only a background does that).
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
 use serde::{Deserialize, Serialize};
 
+use crate::address::Address;
 use crate::outcome::Fault;
+use crate::policy::health::ProbeId;
 use crate::time::Time;
 
 /// Names one issue of a job.
@@ -59,9 +66,68 @@ pub enum Asker {
 /// The answer to one who asks for a job.
 #[derive(Clone, Debug)]
 #[must_use]
-pub enum Poll {
+pub enum Poll<T = Job> {
     /// Do this now.
-    Run(Box<Job>),
+    Run(Box<T>),
     /// Nothing to do before this time.
     Wait(Time),
+}
+
+/// Names one health check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CheckId(pub(crate) ProbeId);
+
+/// One health check to be done.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// To be given back with the result.
+    pub id: CheckId,
+    /// What to do.
+    pub how: How,
+    /// The endpoint that is checked.
+    pub address: Address,
+    /// To be given up at this time, reported as [`Fault::Timeout`].
+    pub deadline: Time,
+}
+
+/// What a health check does.
+#[derive(Clone, Debug)]
+pub enum How {
+    /// One HTTP exchange, by the version the request names: HTTP/1.1, or HTTP/2 for gRPC.
+    Http {
+        /// The request, with its absolute URI.
+        request: http::Request<Bytes>,
+        /// Largest body to read, in bytes.
+        max_body: usize,
+    },
+    /// A connection to the address, closed at once.
+    Connect,
+    /// The check that the application has registered under this name.
+    Custom(Arc<str>),
+}
+
+/// What came of a health check.
+#[derive(Clone, Debug)]
+pub enum CheckOutcome {
+    /// A response.
+    Answered {
+        /// Its status.
+        status: u16,
+        /// Its headers.
+        headers: HeaderMap,
+        /// Its body.
+        body: Bytes,
+        /// Its trailers, if any.
+        trailers: Option<HeaderMap>,
+    },
+    /// The connection was made.
+    Connected,
+    /// A custom check ended: 0 is healthy, 1 degraded, anything else unhealthy; `None` when it
+    /// was killed.
+    Ended(Option<i32>),
+    /// No usable response.
+    Failed(Fault),
+    /// The driver gave it up, or cannot do it; says nothing about the endpoint.
+    Dropped,
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Fault, Outcome};
 use crate::policy::breaker::Trip;
+use crate::policy::health;
 use crate::time::Time;
 
 /// Notices kept per machine.
@@ -125,6 +126,15 @@ pub enum Event {
         /// `true` when this is a return to a preferred cluster.
         failback: bool,
     },
+    /// Active checks changed their verdict on an endpoint.
+    HealthChanged {
+        /// Its cluster.
+        cluster: Arc<str>,
+        /// Its address.
+        endpoint: Arc<str>,
+        /// From what to what, and why.
+        change: health::Change,
+    },
     /// A repeat was not made because the retry budget is spent.
     RetrySuppressed {
         /// Cluster of the failed attempt.
@@ -180,6 +190,9 @@ impl fmt::Display for Event {
             Event::Switched { from, to, failback: true } => write!(f, "back from {from} to {to}"),
             Event::Switched { from, to, failback: false } => {
                 write!(f, "now answered by {to} instead of {from}")
+            }
+            Event::HealthChanged { cluster, endpoint, change } => {
+                write!(f, "health of {endpoint} ({cluster}): {change}")
             }
             Event::RetrySuppressed { cluster, reason } => {
                 write!(f, "retry suppressed by the budget after {reason} in {cluster}")

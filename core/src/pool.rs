@@ -13,6 +13,7 @@ use crate::address::Address;
 use crate::config::Rules;
 use crate::discovery::{Candidate, Place};
 use crate::policy::breaker::{Breaker, Transition};
+use crate::policy::health::Status;
 use crate::policy::stall::Watch;
 use crate::rng::Pcg32;
 use crate::time::Time;
@@ -40,6 +41,10 @@ pub(crate) struct Endpoint {
     pub(crate) tier: u32,
     pub(crate) breaker: Breaker,
     pub(crate) watch: Watch,
+    /// What active checks say.
+    pub(crate) health: Status,
+    /// The path that a check asks, if discovery names one.
+    pub(crate) check: Option<Arc<str>>,
     pub(crate) attempts: u64,
     pub(crate) failed: u64,
     pub(crate) last_success: Option<Time>,
@@ -131,6 +136,7 @@ impl Pool {
                 && let Some(endpoint) = &mut self.endpoints[index as usize]
             {
                 (endpoint.tier, endpoint.place) = (tier, candidate.place);
+                endpoint.check.clone_from(&candidate.health);
                 continue;
             }
             added += 1;
@@ -186,6 +192,8 @@ impl Pool {
             tier,
             breaker: Breaker::new(now),
             watch: Watch::new(now),
+            health: Status::Unknown,
+            check: candidate.health.clone(),
             attempts: 0,
             failed: 0,
             last_success: None,
@@ -204,6 +212,11 @@ impl Pool {
     pub(crate) fn get_mut(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
         let endpoint = self.endpoints.get_mut(id.index as usize)?.as_mut()?;
         (endpoint.generation == id.generation).then_some(endpoint)
+    }
+
+    /// Tells the endpoints that have stood at one place apart.
+    pub(crate) fn generation_of(&self, index: u32) -> Option<u32> {
+        self.endpoints.get(index as usize)?.as_ref().map(|endpoint| endpoint.generation)
     }
 
     /// The endpoint with this id, and its tier.
@@ -259,7 +272,8 @@ impl Pool {
             }
             endpoint.due = due;
         }
-        match (endpoint.breaker.would_admit(&rules.breaker), endpoint.ready_at) {
+        let usable = endpoint.health != Status::Unhealthy;
+        match (usable && endpoint.breaker.would_admit(&rules.breaker), endpoint.ready_at) {
             (true, None) => {
                 endpoint.ready_at = u32::try_from(ready.len()).ok();
                 ready.push(index);
@@ -356,10 +370,12 @@ impl Pool {
     }
 
     /// All endpoints in failover order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Tier, &Endpoint)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Tier, &Endpoint)> {
         (0..).zip(&self.tiers).flat_map(move |(number, tier)| {
-            let of_tier = move |e: &&Endpoint| e.tier == number;
-            self.endpoints.iter().flatten().filter(of_tier).map(move |e| (tier, e))
+            (0..).zip(&self.endpoints).filter_map(move |(index, e)| {
+                let e = e.as_ref().filter(|e| e.tier == number)?;
+                Some((index, tier, e))
+            })
         })
     }
 }

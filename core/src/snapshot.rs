@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::discovery::Place;
 use crate::notice::Notice;
 use crate::policy::breaker::State;
+use crate::policy::health;
 use crate::time::Time;
 
 /// Everything a client knows, at one moment.
@@ -116,6 +117,10 @@ pub struct EndpointSnapshot {
     pub breaker: State,
     /// Failures in a row.
     pub consecutive_failures: u32,
+    /// What active checks say; unknown without them.
+    pub health: health::Status,
+    /// The latest results of active checks, oldest first.
+    pub checks: Vec<health::Entry>,
     /// Whether it is silent for longer than usual and used last.
     pub suspect: bool,
     /// Attempts out.

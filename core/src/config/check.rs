@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Jitter, Policy, field};
 use crate::address::Address;
-use crate::policy::{breaker, budget, stall};
+use crate::policy::{breaker, budget, health, stall};
 
 /// A refused configuration: which field, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +70,7 @@ pub struct Rules {
     pub budget: budget::Settings,
     pub breaker: breaker::Settings,
     pub stall: stall::Settings,
+    pub checks: health::Settings,
 }
 
 impl Default for Rules {
@@ -88,7 +89,7 @@ impl Rules {
     /// # Errors
     /// The first field that is zero, out of range or contradicts another.
     pub fn of(policy: &Policy, path: &str) -> Result<Rules, ConfigError> {
-        let Policy { deadline, retry, budget, breaker, stall } = policy;
+        let Policy { deadline, retry, budget, breaker, stall, checks } = policy;
         let at = field::At(path);
         let total = at.span("deadline.total", deadline.total)?;
         let within = |name: &str, span: Option<Duration>, bounds: &[(&str, Option<Duration>)]| {
@@ -138,6 +139,7 @@ impl Rules {
             budget: budget::Settings::of(budget, &format!("{path}.budget"))?,
             breaker: breaker::Settings::of(breaker, &format!("{path}.breaker"))?,
             stall: stall::Settings::of(stall, &format!("{path}.stall"))?,
+            checks: health::Settings::of(checks, &format!("{path}.checks"))?,
         })
     }
 }

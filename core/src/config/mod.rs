@@ -2,6 +2,7 @@
 //! What each policy means is in [`policy`]; checking and compiling is in `check`.
 
 mod check;
+pub mod checks;
 pub mod field;
 pub mod policy;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use check::{ConfigError, Rules, StatusSet, check_service_name};
+pub use checks::{CheckKind, ChecksConfig};
 pub use policy::{
     BreakerConfig, BudgetConfig, DeadlineConfig, Jitter, Policy, RetryConfig, StallConfig,
 };

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ChecksConfig;
+
 /// All policies of one service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -19,6 +21,8 @@ pub struct Policy {
     pub breaker: BreakerConfig,
     /// When an endpoint that answers nothing is avoided before its attempts time out.
     pub stall: StallConfig,
+    /// How endpoints are asked whether they are healthy, besides by calls.
+    pub checks: ChecksConfig,
 }
 
 /// Deadlines of a call and of its attempts.
@@ -204,14 +208,14 @@ impl Default for StallConfig {
     }
 }
 
-mod optional {
+pub(crate) mod optional {
     //! `Option<Duration>` as text.
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer};
 
     #[allow(clippy::ref_option)] // the signature serde asks for
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         span: &Option<Duration>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
@@ -221,7 +225,7 @@ mod optional {
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Option<Duration>, D::Error> {
         Option::<String>::deserialize(from)?

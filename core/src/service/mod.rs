@@ -2,6 +2,9 @@
 //! notices, and what discovery knows. Calls act on it through [`crate::call::Call::step`];
 //! drivers keep it behind one lock.
 
+mod checks;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +19,7 @@ use crate::notice::{Event, Notices};
 use crate::outcome::{Class, Fault, Outcome};
 use crate::policy::breaker::{Permit, State, Transition};
 use crate::policy::budget::Budget;
+use crate::policy::health::Schedule;
 use crate::policy::stall::Watch;
 use crate::pool::{Endpoint, EndpointId, Pool, Tier};
 use crate::rng::Pcg32;
@@ -50,6 +54,9 @@ pub struct Service {
     pub(crate) rules: Rules,
     pub(crate) pool: Pool,
     pub(crate) budget: Budget,
+    checks: Schedule,
+    /// The generation of each endpoint that is checked.
+    checked: BTreeMap<u32, u32>,
     pub(crate) counts: Counts,
     #[serde(skip, default = "pending")]
     pub(crate) resolution: Resolution,
@@ -79,6 +86,8 @@ impl Service {
             rules,
             pool: Pool::default(),
             budget: Budget::default(),
+            checks: Schedule::new(),
+            checked: BTreeMap::new(),
             counts: Counts::default(),
             resolution: Resolution::Pending,
             epoch: 0,
@@ -125,6 +134,7 @@ impl Service {
             .and_then(|tier| self.pool.tiers.get(tier as usize))
             .map(|t| t.cluster.clone());
         let (added, removed) = self.pool.replace(now, candidates, &self.rules);
+        self.reschedule(now);
         let tier = self.pool.tiers.iter().position(|tier| Some(&tier.cluster) == active.as_ref());
         self.active = tier.and_then(|tier| u32::try_from(tier).ok());
         let total = self.pool.endpoints.iter().flatten().count();
@@ -390,8 +400,8 @@ impl Service {
     /// Why each endpoint that was not tried cannot be: cluster, address and time left, for
     /// errors that list every candidate.
     pub fn refusals(&self, now: Time) -> impl Iterator<Item = (Arc<str>, Arc<str>, Duration)> {
-        self.pool.iter().filter(|(_, e)| !e.breaker.would_admit(&self.rules.breaker)).map(
-            move |(tier, e)| (tier.cluster.clone(), e.label.clone(), now.until(e.breaker.due())),
+        self.pool.iter().filter(|(_, _, e)| !e.breaker.would_admit(&self.rules.breaker)).map(
+            move |(_, tier, e)| (tier.cluster.clone(), e.label.clone(), now.until(e.breaker.due())),
         )
     }
 
@@ -402,8 +412,8 @@ impl Service {
         let of = |place: Place| -> Vec<Arc<str>> {
             self.pool
                 .iter()
-                .filter(|(tier, _)| tier.place == place)
-                .map(|(_, e)| e.label.clone())
+                .filter(|(_, tier, _)| tier.place == place)
+                .map(|(_, _, e)| e.label.clone())
                 .collect()
         };
         let mut primary = of(Place::Primary);
@@ -428,7 +438,10 @@ impl Service {
             endpoints: self
                 .pool
                 .iter()
-                .map(|(tier, e)| endpoint_snapshot(now, tier, e, &self.rules))
+                .map(|(index, tier, e)| {
+                    let checked = self.checks.health(index);
+                    endpoint_snapshot(now, tier, e, checked, &self.rules)
+                })
                 .collect(),
             budget: self.budget.available(now, &self.rules.budget),
         }
@@ -471,13 +484,21 @@ fn transition(endpoint: &Endpoint, tier: &Tier, change: Transition) -> Event {
     }
 }
 
-fn endpoint_snapshot(now: Time, tier: &Tier, e: &Endpoint, rules: &Rules) -> EndpointSnapshot {
+fn endpoint_snapshot(
+    now: Time,
+    tier: &Tier,
+    e: &Endpoint,
+    checked: Option<&crate::policy::health::Health>,
+    rules: &Rules,
+) -> EndpointSnapshot {
     EndpointSnapshot {
         cluster: tier.cluster.clone(),
         place: e.place,
         address: e.label.clone(),
         breaker: e.breaker.state(),
         consecutive_failures: e.breaker.consecutive_failures(),
+        health: e.health,
+        checks: checked.map(|health| health.history().copied().collect()).unwrap_or_default(),
         suspect: e.watch.suspect(now, &rules.stall) || tier.watch.suspect(now, &rules.stall),
         outstanding: e.watch.outstanding(),
         latency: e.watch.latency(),
