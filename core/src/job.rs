@@ -93,6 +93,7 @@ pub struct Check {
 
 /// What a health check does.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // in a box already: see Poll
 pub enum How {
     /// One HTTP exchange, by the version the request names: HTTP/1.1, or HTTP/2 for gRPC.
     Http {
@@ -109,6 +110,7 @@ pub enum How {
 
 /// What came of a health check.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // handed on once
 pub enum CheckOutcome {
     /// A response.
     Answered {
