@@ -151,7 +151,7 @@ impl Lab {
 
     fn call(&mut self) -> Call {
         self.calls += 1;
-        let spec = CallSpec { idempotent: true, ..CallSpec::default() };
+        let spec = CallSpec { idempotent: Some(true), ..CallSpec::default() };
         Call::new(spec, SEED, self.calls)
     }
 

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::header::{AGE, CACHE_CONTROL, ETAG, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue};
 
 use crate::outcome::Pushback;
+use crate::policy::backoff::{self, Advice};
+use crate::policy::retryable::Retryable;
 use crate::time::Wall;
 
 /// `Retry-After` in either form: seconds, or an HTTP date measured against `wall`.
@@ -30,6 +32,37 @@ pub fn pushback(headers: &HeaderMap, wall: Wall) -> Pushback {
         None => Pushback::NONE,
     }
 }
+
+/// What an answer says about trying again: `Retry-After`, `grpc-retry-pushback-ms`, or the header
+/// that says "overloaded, do not retry". Meant for answers of 400 and above.
+#[must_use]
+pub fn advice(
+    headers: &HeaderMap,
+    wall: Wall,
+    retryable: &Retryable,
+    backoff: &backoff::Settings,
+) -> Pushback {
+    if retryable.no_retry(headers, Advice::Silent).is_some() {
+        return Pushback::FORBIDDEN;
+    }
+    if headers.contains_key(GRPC_PUSHBACK) {
+        let values = headers.get_all(GRPC_PUSHBACK).iter().map(HeaderValue::as_bytes);
+        return match Advice::grpc(values) {
+            Advice::Silent => Pushback::NONE,
+            Advice::After(span) => Pushback::after(span),
+            Advice::Forbidden(_) => Pushback::FORBIDDEN,
+        };
+    }
+    match pushback(headers, wall) {
+        // Taken at its word, what cannot be read forbids.
+        Pushback::NONE if backoff.exact() && headers.contains_key(RETRY_AFTER) => {
+            Pushback::FORBIDDEN
+        }
+        pushback => pushback,
+    }
+}
+
+const GRPC_PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// How long a response is fresh by `Cache-Control`, less its `Age`. `no-store`, `no-cache` and
 /// `max-age=0` are zero; `None` when the header says nothing.

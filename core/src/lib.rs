@@ -31,7 +31,7 @@
 //! let now = Time::ZERO;
 //! service.resolve(now, Resolution::Found(plan::injected(&endpoints, Some("beta"))));
 //!
-//! let mut call = Call::new(CallSpec { idempotent: true, ..CallSpec::default() }, 42, 0);
+//! let mut call = Call::new(CallSpec { idempotent: Some(true), ..CallSpec::default() }, 42, 0);
 //! // The local cluster is tried first ...
 //! let Action::Send { attempt, to, .. } = call.step(&mut service, now, Event::Begin) else { panic!() };
 //! assert_eq!(service.address(to).unwrap().as_str(), "http://10.0.0.1:80");

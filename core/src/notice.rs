@@ -141,7 +141,45 @@ pub enum Event {
         cluster: Arc<str>,
         /// What it met.
         reason: Outcome,
+        /// Who did not pay for it.
+        by: Suppressed,
     },
+}
+
+/// Why a repeat was not paid for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Suppressed {
+    /// The ratio budget.
+    Budget {
+        /// Whole repeats it would pay for.
+        available: u64,
+    },
+    /// The token bucket. Thousandths of a token.
+    Tokens {
+        /// What is there.
+        have: u32,
+        /// What a repeat needs.
+        need: u32,
+    },
+}
+
+impl fmt::Display for Suppressed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Suppressed::Budget { available } => {
+                write!(f, "the retry budget, with {available} repeats left")
+            }
+            Suppressed::Tokens { have, need } => write!(
+                f,
+                "the retry tokens: {}.{:03} left, {}.{:03} needed",
+                have / 1000,
+                have % 1000,
+                need / 1000,
+                need % 1000
+            ),
+        }
+    }
 }
 
 impl fmt::Display for Event {
@@ -194,8 +232,8 @@ impl fmt::Display for Event {
             Event::HealthChanged { cluster, endpoint, change } => {
                 write!(f, "health of {endpoint} ({cluster}): {change}")
             }
-            Event::RetrySuppressed { cluster, reason } => {
-                write!(f, "retry suppressed by the budget after {reason} in {cluster}")
+            Event::RetrySuppressed { cluster, reason, by } => {
+                write!(f, "retry suppressed after {reason} in {cluster}, by {by}")
             }
         }
     }

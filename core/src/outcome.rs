@@ -86,16 +86,19 @@ impl Pushback {
     /// The peer asked for nothing.
     pub const NONE: Pushback = Pushback(u32::MAX);
 
+    /// The peer asked not to be asked again.
+    pub const FORBIDDEN: Pushback = Pushback(u32::MAX - 1);
+
     /// The peer asked to wait for `span`; longer than 49 days is 49 days.
     #[must_use]
     pub fn after(span: Duration) -> Pushback {
-        Pushback(u32::try_from(span.as_millis()).unwrap_or(u32::MAX).min(u32::MAX - 1))
+        Pushback(u32::try_from(span.as_millis()).unwrap_or(u32::MAX).min(u32::MAX - 2))
     }
 
     /// The span asked for.
     #[must_use]
     pub fn span(self) -> Option<Duration> {
-        (self != Pushback::NONE).then(|| Duration::from_millis(u64::from(self.0)))
+        (self.0 < u32::MAX - 1).then(|| Duration::from_millis(u64::from(self.0)))
     }
 }
 

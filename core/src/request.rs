@@ -34,11 +34,11 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request with an empty body. GET, HEAD, PUT, DELETE, OPTIONS and TRACE count as
-    /// idempotent (RFC 9110 §9.2.2); change [`CallSpec::idempotent`] where that is not so.
+    /// A request with an empty body. Whether it may be repeated is told by its method
+    /// (`retry.on.methods`; RFC 9110 §9.2.2), unless [`CallSpec::idempotent`] says otherwise.
     #[must_use]
     pub fn new(method: Method, path: PathAndQuery) -> Request {
-        let spec = CallSpec { idempotent: method.is_idempotent(), ..CallSpec::default() };
+        let spec = CallSpec { method: (&method).into(), ..CallSpec::default() };
         Request {
             method,
             path,

@@ -9,8 +9,7 @@ use origin_core::CallSpec;
 use origin_core::notice::Event;
 
 const REFUSED: u8 = 7;
-const SPEC: CallSpec =
-    CallSpec { idempotent: true, total: None, attempt: None, streamed: false, also_retry: [0; 4] };
+const SPEC: CallSpec = CallSpec { idempotent: Some(true), streamed: false, ..CallSpec::DEFAULT };
 
 /// One call, each attempt of which meets what `meets` says of its cluster.
 fn call(bench: &mut Bench, meets: impl Fn(&str) -> u8) -> Vec<String> {

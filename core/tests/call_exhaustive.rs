@@ -81,7 +81,7 @@ fn judge_failure(bench: &Bench, why: Why) {
     let last = track.outcomes.last();
     match why {
         Why::NotRepeatable | Why::Deadline(DeadlineKind::Attempt) => {
-            assert!(!track.spec.idempotent, "{track:?}");
+            assert!(track.spec.idempotent != Some(true), "{track:?}");
         }
         Why::Exhausted => {
             let all = track.outcomes.len() == usize::from(bench.service.rules().max_attempts);
@@ -117,7 +117,7 @@ fn all(change: fn(&mut Policy), idempotent: bool) -> Seen {
         change(p);
     });
     let mut bench = Bench::new(&[1, 1], rules);
-    bench.begin(CallSpec { idempotent, ..CallSpec::default() });
+    bench.begin(CallSpec { idempotent: Some(idempotent), ..CallSpec::default() });
     let mut seen = Seen::default();
     explore(&bench, DEPTH, &mut seen);
     assert!(seen.answered > 0 && seen.failed > 0, "{} sequences", seen.sequences);

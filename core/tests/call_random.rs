@@ -18,7 +18,7 @@ const RESET: Outcome = Outcome::Failed { fault: Fault::Reset, sent: Sent::Maybe 
 
 fn spec(idempotent: bool, total_ms: Option<u64>) -> CallSpec {
     let total = total_ms.map(Duration::from_millis);
-    CallSpec { idempotent, total, ..CallSpec::default() }
+    CallSpec { idempotent: Some(idempotent), total, ..CallSpec::default() }
 }
 
 prop_compose! {
@@ -32,7 +32,7 @@ prop_compose! {
             p.deadline.attempt = Some(Duration::from_millis(700));
             p.retry.max_attempts = attempts;
             p.retry.attempts_per_cluster = per_cluster;
-            p.retry.jitter = if exact { Jitter::None } else { Jitter::Full };
+            p.retry.backoff.jitter = if exact { Jitter::None } else { Jitter::Full };
             p.breaker.enabled = breaker;
             p.breaker.failures = failures;
             p.breaker.half_open_permits = permits;
@@ -159,7 +159,7 @@ proptest! {
 fn a_repeat_that_is_not_made_is_given_back_to_the_budget() {
     // One call has paid and waits; meanwhile others trip the only breaker; nothing is sent.
     let rules = rules(|p| {
-        p.retry.jitter = Jitter::None;
+        p.retry.backoff.jitter = Jitter::None;
         p.breaker.failures = 3;
         p.budget.ratio = 0.0;
         p.budget.min_per_second = 1;

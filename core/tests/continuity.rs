@@ -33,7 +33,7 @@ fn play(bench: &mut Bench, script: &Script) {
         let number = which.index(bench.calls.len().max(1));
         match action {
             0 => {
-                bench.begin(CallSpec { idempotent: *what > 2, ..CallSpec::default() });
+                bench.begin(CallSpec { idempotent: Some(*what > 2), ..CallSpec::default() });
             }
             1..=3 if number < bench.calls.len() => {
                 bench.finish(number, outcome(*what));

@@ -8,8 +8,7 @@ use origin_core::call::{Ticket, Verdict};
 use origin_core::outcome::Fault;
 use origin_core::{CallSpec, Time};
 
-const SPEC: CallSpec =
-    CallSpec { idempotent: true, total: None, attempt: None, streamed: true, also_retry: [0; 4] };
+const SPEC: CallSpec = CallSpec { idempotent: Some(true), streamed: true, ..CallSpec::DEFAULT };
 
 fn head(bench: &mut Bench) -> Ticket {
     let call = bench.begin(SPEC);

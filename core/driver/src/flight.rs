@@ -5,13 +5,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use origin_core::call::{AttemptId, Choice, Ticket, Why};
 use origin_core::error::{Failure, Skipped};
-use origin_core::outcome::{Fault, Outcome, Pushback, Sent};
+use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::request::AttemptReport;
-use origin_core::{Action, Call, Error, Event, Report, Request, Time, Verdict, headers};
+use origin_core::{Action, Call, Error, Event, Report, Request, Time, Verdict};
 
 use crate::hub::{Hub, Slot, lock};
 use crate::runtime::Runtime;
@@ -125,13 +124,12 @@ impl<R: Runtime> Flight<R> {
 
     /// The facts of a response head.
     pub(crate) fn outcome_of(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
-        // Nearly no response has one, and the calendar costs a system call or most of one.
-        let pushback = if headers.contains_key(RETRY_AFTER) {
-            headers::pushback(headers, self.hub.runtime.wall())
-        } else {
-            Pushback::NONE
-        };
-        Outcome::Answered { status: status.as_u16(), pushback }
+        // Only what went wrong can ask to be tried later; the rest need not know what day it is.
+        if status.as_u16() < 400 {
+            return Outcome::status(status.as_u16());
+        }
+        let wall = self.hub.runtime.wall();
+        lock(&self.slot.service).outcome(status.as_u16(), headers, wall)
     }
 
     fn step(&mut self, event: Event) -> Next {

@@ -186,7 +186,7 @@ impl<R: Runtime> RequestBuilder<R> {
     /// Says whether repeating this request is safe, where the method does not tell.
     #[must_use]
     pub fn idempotent(mut self, idempotent: bool) -> Self {
-        self.request.spec.idempotent = idempotent;
+        self.request.spec.idempotent = Some(idempotent);
         self
     }
 

@@ -24,11 +24,16 @@ use serde::{Deserialize, Serialize};
 use super::{
     Action, AttemptId, CallSpec, Choice, Deadline, DeadlineKind, Event, Ticket, Verdict, Why,
 };
+use crate::config::Rules;
 use crate::discovery::directory::Resolution;
-use crate::outcome::{Fault, Outcome, Pushback, Sent};
-use crate::policy::backoff;
+use crate::notice::Suppressed;
+use crate::outcome::{Class, Fault, Outcome, Pushback, Sent};
+use crate::policy::backoff::{Advice, Backoff, Cause};
 use crate::policy::breaker::Permit;
 use crate::policy::budget::Held;
+use crate::policy::hedge::Copies;
+use crate::policy::retryable::{NoRetry, NotRetried};
+use crate::policy::tokens::{After, Taken};
 use crate::pool::{EndpointId, Tried};
 use crate::rng::Pcg32;
 use crate::service::Service;
@@ -61,6 +66,16 @@ pub(crate) struct Live {
     pub(crate) streamed: bool,
 }
 
+/// What the end of an attempt means for its call.
+enum Next {
+    /// It is the answer.
+    Answer,
+    /// There will be none.
+    End(Why),
+    /// Another attempt may do better.
+    Repeat,
+}
+
 /// The state of one call. Owned by whoever drives it; allocates nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Call {
@@ -73,11 +88,16 @@ pub struct Call {
     lives: [Option<Live>; MOST_LIVE],
     /// Attempts the driver can have out at the same time.
     abreast: u8,
+    /// A repeat that is paid for and not sent yet.
     held: Option<Held>,
+    /// What the last repeat took from the retry tokens.
+    taken: Option<Taken>,
+    /// When the next hedge is due, if the call is hedged.
+    copies: Option<Copies>,
+    backoff: Backoff,
+    idempotent: bool,
     pub(super) tried: Tried,
     pub(super) attempts: u8,
-    /// Waits so far: the exponent of the next one.
-    waits: u8,
     /// Cluster of the last attempt, and attempts there in a row.
     pub(super) tier: u32,
     pub(super) in_tier: u8,
@@ -109,9 +129,12 @@ impl Call {
             lives: [None; MOST_LIVE],
             abreast: 1,
             held: None,
+            taken: None,
+            copies: None,
+            backoff: Backoff::default(),
+            idempotent: false,
             tried: Tried::default(),
             attempts: 0,
-            waits: 0,
             tier: 0,
             in_tier: 0,
             repeats: 0,
@@ -161,7 +184,13 @@ impl Call {
         match (event, self.phase) {
             (Event::Begin, Phase::New) => {
                 let asked = self.asked.min(now);
-                self.deadline = asked.plus(self.spec.total.unwrap_or(service.rules.total));
+                let rules = service.profile(self.spec.profile);
+                self.deadline = asked.plus(self.spec.total.unwrap_or(rules.total));
+                let by_method = rules.retryable.repeats(self.spec.method);
+                self.idempotent = self.spec.idempotent.unwrap_or(by_method);
+                if rules.hedge.enabled() {
+                    service.hedge.call(now);
+                }
                 service.budget.deposit(now);
                 service.counts.calls += 1;
                 self.begin(service, now)
@@ -176,9 +205,7 @@ impl Call {
             }
             (Event::Abandoned, phase) => {
                 self.release_all(service);
-                if let Some(held) = self.held.take() {
-                    service.budget.refund(now, held);
-                }
+                self.unpay(service, now);
                 if !matches!(phase, Phase::New | Phase::Done) {
                     service.counts.abandoned += 1;
                 }
@@ -222,14 +249,15 @@ impl Call {
     fn should_sit_out(&mut self, service: &Service, now: Time) -> bool {
         let Resolution::Failed { next_try, .. } = service.resolution else { return false };
         self.unresolved = self.unresolved.saturating_add(u8::from(self.phase == Phase::Parked));
-        let soon = next_try <= now.plus(SOON) && next_try.plus(service.rules.floor) < self.deadline;
+        let soon =
+            next_try <= now.plus(SOON) && next_try.plus(self.rules(service).floor) < self.deadline;
         soon && self.unresolved < PATIENCE
     }
 
     /// Picks an endpoint and sends, or ends the call. Nothing is out.
     fn launch(&mut self, service: &mut Service, now: Time) -> Action {
         let remaining = now.until(self.deadline);
-        if remaining < service.rules.floor || remaining.is_zero() {
+        if remaining < self.rules(service).floor || remaining.is_zero() {
             return self.fail(service, now, Why::Deadline(DeadlineKind::Total), Time::NEVER);
         }
         match self.pick(service, now) {
@@ -277,6 +305,10 @@ impl Call {
             *place = Some(live);
         }
         let at = now.plus(limit);
+        if self.attempts == 1 && self.abreast > 1 && self.idempotent && !self.spec.no_hedge {
+            let delay = service.hedge_delay(self.spec.profile);
+            self.copies = delay.map(|delay| Copies::new(now, delay));
+        }
         let wake = self.next_look(service, now).min(at);
         let wake = if wake < at { wake } else { Time::NEVER };
         self.phase = Phase::Live(wake);
@@ -284,9 +316,12 @@ impl Call {
     }
 
     /// How long an attempt at `index` may take, and what ends it.
-    fn limit(&self, service: &Service, now: Time, index: u32) -> (Duration, DeadlineKind) {
+    fn limit(&self, service: &mut Service, now: Time, index: u32) -> (Duration, DeadlineKind) {
         let remaining = now.until(self.deadline);
-        let limit = self.spec.attempt.unwrap_or(service.rules.attempt);
+        let limit = match self.spec.attempt {
+            Some(own) => own,
+            None => service.attempt_limit(self.spec.profile),
+        };
         let (limit, kind) = if remaining <= limit {
             (remaining, DeadlineKind::Total)
         } else {
@@ -302,20 +337,24 @@ impl Call {
 
     /// Whether another attempt is possible at all after the next one.
     fn can_repeat(&self, service: &Service) -> bool {
-        self.spec.idempotent && self.attempts + 1 < service.rules.max_attempts
+        self.idempotent && self.attempts + 1 < self.most(service)
     }
 
     /// When the call should look after its attempts: the earliest time at which it could hedge or
     /// rescue one.
     fn next_look(&self, service: &Service, now: Time) -> Time {
         if self.abreast < 2
-            || !self.spec.idempotent
-            || self.attempts >= service.rules.max_attempts
+            || !self.idempotent
+            || self.attempts >= self.most(service)
             || !service.pool.has_choice()
         {
             return Time::NEVER;
         }
-        let mut look = Time::NEVER;
+        let settings = &self.rules(service).hedge;
+        let mut look = match self.copies.map(|copies| copies.due(settings)) {
+            Some(Ok(at)) if at > now => at,
+            _ => Time::NEVER,
+        };
         for live in self.lives.iter().flatten() {
             look = look.min(service.look(now, live));
         }
@@ -327,15 +366,17 @@ impl Call {
         let silent = self.lives.iter().flatten().find(|live| service.is_silent(now, live)).copied();
         if let Some(live) = silent
             && self.pick_beside(service, now).is_some()
-            && let Some(held) = self.pay(service, now)
+            && self.pay(service, now, After::Timeout).is_ok()
         {
-            self.held = Some(held);
             self.drop_live(live.number);
             service.gave_up(now, &live);
             self.last = Some(Outcome::Failed { fault: Fault::Stalled, sent: Sent::Maybe });
             // The pick is made again when the driver has dropped it: time may pass between.
             self.phase = Phase::Waiting(now);
             return Action::Cancel(live.number);
+        }
+        if let Some(index) = self.hedge(service, now) {
+            return self.send(service, now, index, Choice::Hedge);
         }
         let look = self.next_look(service, now);
         // What could not be helped now will not be looked at all the time.
@@ -346,9 +387,65 @@ impl Call {
         Action::WaitUntil(look)
     }
 
+    /// Where a second attempt beside the first goes, if one is due, allowed and paid for.
+    fn hedge(&mut self, service: &mut Service, now: Time) -> Option<u32> {
+        let mut copies = self.copies?;
+        let settings = self.rules(service).hedge;
+        let room = self.lives.iter().flatten().count() < usize::from(self.abreast);
+        if !room || copies.due(&settings).is_ok_and(|at| now < at) {
+            return None;
+        }
+        let index = self.pick_beside(service, now)?;
+        let paid = service.hedge.send(now, &mut copies, &settings);
+        self.copies = Some(copies);
+        let paid = paid.ok()?;
+        if self.pay(service, now, After::Timeout).is_err() {
+            service.hedge.refund(now, paid);
+            return None;
+        }
+        Some(index)
+    }
+
+    /// The rules this call is under.
+    pub(super) fn rules<'a>(&self, service: &'a Service) -> &'a Rules {
+        service.profile(self.spec.profile)
+    }
+
+    /// Attempts in all.
+    pub(super) fn most(&self, service: &Service) -> u8 {
+        match self.spec.max_attempts {
+            0 => self.rules(service).max_attempts,
+            own => own.min(16),
+        }
+    }
+
     /// Pays for a repeat of a request that may have left.
-    fn pay(&mut self, service: &mut Service, now: Time) -> Option<Held> {
-        service.budget.withdraw(now, &service.rules.budget)
+    fn pay(&mut self, service: &mut Service, now: Time, after: After) -> Result<(), Suppressed> {
+        let budget = self.rules(service).budget;
+        let Some(held) = service.budget.withdraw(now, &budget) else {
+            let available = service.budget.available(now, &budget);
+            return Err(Suppressed::Budget { available });
+        };
+        match service.tokens.try_take(after, &service.rules.tokens) {
+            Ok(taken) => {
+                (self.held, self.taken) = (Some(held), Some(taken));
+                Ok(())
+            }
+            Err(empty) => {
+                service.budget.refund(now, held);
+                Err(Suppressed::Tokens { have: empty.have, need: empty.need })
+            }
+        }
+    }
+
+    /// A repeat that was paid for is not made.
+    fn unpay(&mut self, service: &mut Service, now: Time) {
+        if let Some(held) = self.held.take() {
+            service.budget.refund(now, held);
+            if let Some(taken) = self.taken.take() {
+                service.tokens.refund(taken, &service.rules.tokens);
+            }
+        }
     }
 
     fn is_live(&self, id: AttemptId) -> bool {
@@ -379,44 +476,60 @@ impl Call {
         let Some(live) = self.drop_live(id) else { return Action::WaitUntil(now) };
         self.last = Some(outcome);
         service.settle(now, &live, outcome);
-        let rules = &service.rules;
-        let never_sent = matches!(outcome, Outcome::Failed { sent: Sent::Never, .. });
-        let pushback = match outcome {
-            Outcome::Answered { status, pushback } => {
-                let elsewhere =
-                    rules.statuses.has(status) || self.spec.also_retry.contains(&status);
-                // A status of 0 cannot come from the wire; it would match an empty place.
-                if !elsewhere || status == 0 || !self.spec.idempotent {
-                    return self.answered(service, live);
-                }
-                pushback
-            }
-            Outcome::Failed { fault: Fault::Request, .. } => {
-                return self.fail(service, now, Why::Request, Time::NEVER);
-            }
-            Outcome::Failed { fault: Fault::BodyTooLarge, .. } => {
-                return self.fail(service, now, Why::BodyTooLarge, Time::NEVER);
-            }
-            Outcome::Failed { fault, .. } => {
-                if fault == Fault::Timeout && live.kind == DeadlineKind::Total {
-                    let why = Why::Deadline(DeadlineKind::Total);
-                    return self.fail(service, now, why, Time::NEVER);
-                }
-                if !never_sent && !self.spec.idempotent {
-                    let why = match fault {
-                        Fault::Timeout => Why::Deadline(DeadlineKind::Attempt),
-                        _ => Why::NotRepeatable,
-                    };
-                    return self.fail(service, now, why, Time::NEVER);
-                }
-                Pushback::NONE
-            }
+        let advice = match outcome {
+            Outcome::Answered { pushback, .. } => Advice::from(pushback),
+            Outcome::Failed { .. } => Advice::Silent,
         };
+        match self.judge(service, &live, outcome) {
+            Next::Answer => return self.answered(service, live, outcome),
+            Next::End(why) => return self.fail(service, now, why, Time::NEVER),
+            Next::Repeat => (),
+        }
+        service.tokens.on_failure(&service.rules.tokens);
+        if let Some(copies) = &mut self.copies {
+            copies.failed(now, advice);
+        }
         if self.lives.iter().any(Option::is_some) {
             // Another attempt is out and may still answer.
             return self.look_after(service, now);
         }
-        self.repeat(service, now, outcome, pushback, never_sent)
+        self.repeat(service, now, outcome, advice)
+    }
+
+    /// What an outcome means for the call.
+    fn judge(&self, service: &Service, live: &Live, outcome: Outcome) -> Next {
+        let total = live.kind == DeadlineKind::Total;
+        if total && matches!(outcome, Outcome::Failed { fault: Fault::Timeout, .. }) {
+            return Next::End(Why::Deadline(DeadlineKind::Total));
+        }
+        let (answered, asked, status) = match outcome {
+            Outcome::Answered { status, pushback } => {
+                let asked = (pushback == Pushback::FORBIDDEN).then_some(NoRetry::Header);
+                (true, asked, status)
+            }
+            Outcome::Failed { .. } => (false, None, 0),
+        };
+        let rules = self.rules(service);
+        let idempotent = Some(self.idempotent);
+        match rules.retryable.allows(self.spec.method, idempotent, outcome, asked) {
+            Ok(()) => Next::Repeat,
+            // A status of 0 cannot come from the wire; it would match an empty place.
+            Err(NotRetried::Status(_))
+                if status != 0 && self.idempotent && self.spec.also_retry.contains(&status) =>
+            {
+                Next::Repeat
+            }
+            Err(_) if answered => Next::Answer,
+            Err(NotRetried::Final(Fault::BodyTooLarge)) => Next::End(Why::BodyTooLarge),
+            Err(NotRetried::Final(_)) => Next::End(Why::Request),
+            Err(NotRetried::NotRepeatable(_)) => Next::End(match outcome {
+                Outcome::Failed { fault: Fault::Timeout, .. } => {
+                    Why::Deadline(DeadlineKind::Attempt)
+                }
+                _ => Why::NotRepeatable,
+            }),
+            Err(_) => Next::End(Why::NotRetried),
+        }
     }
 
     /// Nothing is out and the last attempt failed: goes on, or ends the call.
@@ -425,10 +538,10 @@ impl Call {
         service: &mut Service,
         now: Time,
         outcome: Outcome,
-        pushback: Pushback,
-        never_sent: bool,
+        advice: Advice,
     ) -> Action {
-        if self.attempts >= service.rules.max_attempts {
+        let never_sent = matches!(outcome, Outcome::Failed { sent: Sent::Never, .. });
+        if self.attempts >= self.most(service) {
             return self.fail(service, now, Why::Exhausted, Time::NEVER);
         }
         let Some((index, why)) = self.pick(service, now) else {
@@ -442,22 +555,29 @@ impl Call {
         }
         let same_cluster = service.tier_of(index) == Some(self.tier);
         let wait = if why == Choice::Again || (same_cluster && !never_sent) {
-            let wait =
-                backoff::wait(u32::from(self.waits), pushback, &service.rules, &mut self.rng);
-            self.waits = self.waits.saturating_add(1);
-            wait
+            let rules = service.profile(self.spec.profile);
+            let throttled = rules.retryable.throttles(outcome);
+            let cause = if throttled { Cause::Throttled } else { Cause::Failed };
+            match self.backoff.next(cause, advice, &rules.backoff, &mut self.rng) {
+                Ok((wait, _)) => wait,
+                Err(_) => return self.fail(service, now, Why::NotRetried, Time::NEVER),
+            }
         } else {
             Duration::ZERO
         };
-        if now.plus(wait).plus(service.rules.floor) > self.deadline {
+        if now.plus(wait).plus(self.rules(service).floor) > self.deadline {
             return self.fail(service, now, Why::Deadline(DeadlineKind::Total), Time::NEVER);
         }
         if !never_sent {
-            let Some(held) = self.pay(service, now) else {
-                service.notice_suppressed(now, self.tier, outcome);
-                return self.fail(service, now, Why::Budget, Time::NEVER);
+            let after = match outcome {
+                Outcome::Failed { fault: Fault::Timeout, .. } => After::Timeout,
+                _ if service.rules.retryable.throttles(outcome) => After::Throttling,
+                _ => After::Failure,
             };
-            self.held = Some(held);
+            if let Err(by) = self.pay(service, now, after) {
+                service.notice_suppressed(now, self.tier, outcome, by);
+                return self.fail(service, now, Why::Budget, Time::NEVER);
+            }
         }
         if wait.is_zero() {
             return self.launch(service, now);
@@ -467,8 +587,11 @@ impl Call {
         Action::WaitUntil(until)
     }
 
-    fn answered(&mut self, service: &mut Service, live: Live) -> Action {
+    fn answered(&mut self, service: &mut Service, live: Live, outcome: Outcome) -> Action {
         self.release_all(service);
+        if outcome.class() == Class::Success {
+            service.tokens.on_success(self.taken.take(), &service.rules.tokens);
+        }
         self.phase = Phase::Done;
         service.counts.answered += 1;
         Action::Done(Verdict::Answered(Ticket { endpoint: live.endpoint, permit: live.permit }))
@@ -476,10 +599,7 @@ impl Call {
 
     fn fail(&mut self, service: &mut Service, now: Time, why: Why, until: Time) -> Action {
         self.release_all(service);
-        // A repeat that was paid for and is not made.
-        if let Some(held) = self.held.take() {
-            service.budget.refund(now, held);
-        }
+        self.unpay(service, now);
         self.phase = Phase::Done;
         service.counts.failed += 1;
         Action::Done(Verdict::Failed { why, until })

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use machine::Call;
 pub(crate) use machine::Live;
 
+use crate::config::MethodClass;
 use crate::outcome::Outcome;
 use crate::policy::breaker::Permit;
 use crate::pool::EndpointId;
@@ -20,9 +21,18 @@ use crate::time::Time;
 /// What the caller asks for, as far as decisions depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CallSpec {
-    /// Whether repeating the request has no further effect. A request that may have left is
-    /// repeated only then.
-    pub idempotent: bool,
+    /// The method of its request.
+    pub method: MethodClass,
+    /// Whether repeating the request has no further effect, where the caller knows better than
+    /// the method tells (`retry.on.methods`). A request that may have left is repeated only then.
+    pub idempotent: Option<bool>,
+    /// Which profile of the service's policies it is under; 0 is the service's own policy. See
+    /// [`Service::profile_number`](crate::Service::profile_number).
+    pub profile: u8,
+    /// Attempts in all, instead of the policy's; 0 is the policy's.
+    pub max_attempts: u8,
+    /// No second attempt beside the first, whatever the policy says.
+    pub no_hedge: bool,
     /// Deadline of the whole call, instead of the policy's.
     pub total: Option<Duration>,
     /// Limit of one attempt, instead of the policy's.
@@ -32,6 +42,21 @@ pub struct CallSpec {
     pub streamed: bool,
     /// Statuses that mean "try elsewhere" for this operation, besides the policy's. 0 is none.
     pub also_retry: [u16; 4],
+}
+
+impl CallSpec {
+    /// Nothing special; also [`Default`], but usable in constants.
+    pub const DEFAULT: CallSpec = CallSpec {
+        method: MethodClass::Other,
+        idempotent: None,
+        profile: 0,
+        max_attempts: 0,
+        no_hedge: false,
+        total: None,
+        attempt: None,
+        streamed: false,
+        also_retry: [0; 4],
+    };
 }
 
 /// Which attempt of a call, from 1.
@@ -169,6 +194,8 @@ pub enum Why {
     Budget,
     /// The request may have left, and repeating it is not safe.
     NotRepeatable,
+    /// The policy does not repeat failures of this kind, or the peer asks for no repeat.
+    NotRetried,
     /// The response body exceeds its limit.
     BodyTooLarge,
     /// The request cannot be sent as it is, to nobody.

@@ -11,13 +11,13 @@ use crate::time::Time;
 impl Call {
     /// Where the next attempt should go.
     pub(super) fn pick(&mut self, service: &Service, now: Time) -> Option<(u32, Choice)> {
-        let Service { pool, rules, .. } = service;
+        let (pool, rules) = (&service.pool, self.rules(service));
         let tiers = pool.tiers.len();
         let first = self.attempts == 0;
         // The last attempts are kept for clusters that have not been tried.
         let current = self.tier as usize;
         let ahead = || (current + 1..tiers).filter(|tier| pool.ready(*tier) > 0).count();
-        let left = usize::from(rules.max_attempts.saturating_sub(self.attempts));
+        let left = usize::from(self.most(service).saturating_sub(self.attempts));
         let stay = first || (self.in_tier < rules.per_cluster && left > ahead());
         let start = if first { 0 } else { current + usize::from(!stay) };
         for want in [Want::Fresh, Want::Untried] {
@@ -51,7 +51,7 @@ impl Call {
     /// Where an attempt could go while another is out: only to a sound endpoint that the call has
     /// not been at; in the same cluster first.
     pub(super) fn pick_beside(&mut self, service: &Service, now: Time) -> Option<u32> {
-        let Service { pool, rules, .. } = service;
+        let (pool, rules) = (&service.pool, self.rules(service));
         let (tiers, current) = (pool.tiers.len(), self.tier as usize);
         (current..tiers)
             .chain(0..current.min(tiers))

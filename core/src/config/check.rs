@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Jitter, Policy, field};
+use super::{Config, Policy, field};
 use crate::address::Address;
-use crate::policy::{breaker, budget, health, stall};
+use crate::policy::retryable::Retryable;
+use crate::policy::{
+    backoff, breaker, budget, health, hedge, latency, remaining, stall, timeout, tokens,
+};
 
 /// A refused configuration: which field, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +31,7 @@ impl ConfigError {
 }
 
 /// A set of HTTP status codes below 640, as bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StatusSet([u64; 10]);
 
 impl StatusSet {
@@ -62,11 +65,13 @@ pub struct Rules {
     pub max_attempts: u8,
     pub per_cluster: u8,
     pub per_endpoint: u8,
-    pub backoff: Duration,
-    pub backoff_max: Duration,
-    pub jitter: Jitter,
-    pub statuses: StatusSet,
-    pub retry_after_slack: Duration,
+    pub retryable: Retryable,
+    pub backoff: backoff::Settings,
+    pub tokens: tokens::Settings,
+    pub hedge: hedge::Settings,
+    pub adaptive_timeout: timeout::Settings,
+    pub latency: latency::Settings,
+    pub propagate: remaining::Settings,
     pub budget: budget::Settings,
     pub breaker: breaker::Settings,
     pub stall: stall::Settings,
@@ -89,7 +94,7 @@ impl Rules {
     /// # Errors
     /// The first field that is zero, out of range or contradicts another.
     pub fn of(policy: &Policy, path: &str) -> Result<Rules, ConfigError> {
-        let Policy { deadline, retry, budget, breaker, stall, checks } = policy;
+        let Policy { deadline, retry, budget, breaker, stall, checks, .. } = policy;
         let at = field::At(path);
         let total = at.span("deadline.total", deadline.total)?;
         let within = |name: &str, span: Option<Duration>, bounds: &[(&str, Option<Duration>)]| {
@@ -108,15 +113,11 @@ impl Rules {
         let floor = at.span("deadline.floor", deadline.floor)?;
         within("deadline.floor", Some(floor), &[of_total])?;
         let attempt = attempt.unwrap_or(DEFAULT_ATTEMPT).min(total);
-        if let Some(code) = retry.statuses.iter().find(|code| !(500..600).contains(*code)) {
-            // 4xx is the caller's mistake: repeating it is never right (000-44).
-            return Err(at.refuse("retry.statuses", format!("{code} is not a 5xx status")));
-        }
         let few = |name: &str, count: u32| {
             let count = at.count(name, count, 1, 16)?;
             Ok(u8::try_from(count).unwrap_or(16))
         };
-        let backoff = at.span("retry.backoff", retry.backoff)?;
+        let under = |name: &str| format!("{path}.{name}");
         Ok(Rules {
             total,
             attempt,
@@ -125,21 +126,20 @@ impl Rules {
             max_attempts: few("retry.max_attempts", retry.max_attempts)?,
             per_cluster: few("retry.attempts_per_cluster", retry.attempts_per_cluster)?,
             per_endpoint: few("retry.attempts_per_endpoint", retry.attempts_per_endpoint)?,
-            backoff,
-            backoff_max: at.not_below(
-                "retry.backoff_max",
-                retry.backoff_max,
-                "retry.backoff",
-                backoff,
+            retryable: Retryable::of(&retry.on, &under("retry.on"))?,
+            backoff: backoff::Settings::of(&retry.backoff, &under("retry.backoff"))?,
+            tokens: tokens::Settings::of(&retry.tokens, &under("retry.tokens"))?,
+            hedge: hedge::Settings::of(&policy.hedge, &under("hedge"))?,
+            adaptive_timeout: timeout::Settings::of(
+                &policy.adaptive_timeout,
+                &under("adaptive_timeout"),
             )?,
-            jitter: retry.jitter,
-            statuses: StatusSet::of(&retry.statuses),
-            retry_after_slack: at
-                .span_or_zero("retry.retry_after_slack", retry.retry_after_slack)?,
-            budget: budget::Settings::of(budget, &format!("{path}.budget"))?,
-            breaker: breaker::Settings::of(breaker, &format!("{path}.breaker"))?,
-            stall: stall::Settings::of(stall, &format!("{path}.stall"))?,
-            checks: health::Settings::of(checks, &format!("{path}.checks"))?,
+            latency: latency::Settings::of(&policy.latency, &under("latency"))?,
+            propagate: remaining::Settings::of(&policy.propagate, &under("propagate"))?,
+            budget: budget::Settings::of(budget, &under("budget"))?,
+            breaker: breaker::Settings::of(breaker, &under("breaker"))?,
+            stall: stall::Settings::of(stall, &under("stall"))?,
+            checks: health::Settings::of(checks, &under("checks"))?,
         })
     }
 }
@@ -286,8 +286,8 @@ mod tests {
         assert_eq!(refused(|c| c.policy.deadline.connect = Some(s(31))), "policy.deadline.connect");
         assert_eq!(refused(|c| c.policy.deadline.total = s(8 * 86_400)), "policy.deadline.total");
         assert_eq!(refused(|c| c.policy.retry.max_attempts = 0), "policy.retry.max_attempts");
-        assert_eq!(refused(|c| c.policy.retry.backoff = s(3)), "policy.retry.backoff");
-        assert_eq!(refused(|c| c.policy.retry.statuses = vec![404]), "policy.retry.statuses");
+        assert_eq!(refused(|c| c.policy.retry.backoff.base = s(3)), "policy.retry.backoff.base");
+        assert_eq!(refused(|c| c.policy.retry.on.statuses = vec![404]), "policy.retry.on.statuses");
         assert_eq!(refused(|c| c.policy.budget.ratio = f64::NAN), "policy.budget.ratio");
         assert_eq!(refused(|c| c.policy.budget.ratio = -0.1), "policy.budget.ratio");
         assert_eq!(refused(|c| c.policy.breaker.jitter = 1.5), "policy.breaker.jitter");
@@ -323,7 +323,8 @@ mod tests {
         assert_eq!(rules, Rules::default());
         assert_eq!(rules.attempt, Duration::from_secs(10));
         assert_eq!(rules.budget.ppm, 200_000);
-        assert!(rules.statuses.has(503) && !rules.statuses.has(501) && !rules.statuses.has(999));
+        let set = StatusSet::of(&[503, 999]);
+        assert!(set.has(503) && !set.has(501) && !set.has(999));
     }
 
     #[test]

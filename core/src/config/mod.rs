@@ -1,21 +1,36 @@
 //! The configuration as a person writes it: in code, or as `origin.toml`. Plain data with serde.
 //! What each policy means is in [`policy`]; checking and compiling is in `check`.
 
+pub mod backoff;
 mod check;
 pub mod checks;
+pub mod classes;
 pub mod field;
+pub mod hedge;
+pub mod latency;
 pub mod policy;
+pub mod propagate;
+pub(crate) mod range;
+pub mod retry;
+pub mod timeout;
+pub mod tokens;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use backoff::{BackoffConfig, Jitter, PushbackRule};
 pub use check::{ConfigError, Rules, StatusSet, check_service_name};
 pub use checks::{CheckKind, ChecksConfig};
-pub use policy::{
-    BreakerConfig, BudgetConfig, DeadlineConfig, Jitter, Policy, RetryConfig, StallConfig,
-};
+pub use classes::{ClassesConfig, FaultClass, MethodClass};
+pub use hedge::HedgeConfig;
+pub use latency::LatencyConfig;
+pub use policy::{BreakerConfig, BudgetConfig, DeadlineConfig, Policy, StallConfig};
+pub use propagate::{DeadlineHeader, PropagateConfig};
+pub use retry::RetryConfig;
+pub use timeout::AdaptiveTimeoutConfig;
+pub use tokens::{TokensConfig, TokensMode};
 
 use crate::discovery::Role;
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ChecksConfig;
+use super::{
+    AdaptiveTimeoutConfig, ChecksConfig, HedgeConfig, LatencyConfig, PropagateConfig, RetryConfig,
+};
 
 /// All policies of one service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -15,6 +17,14 @@ pub struct Policy {
     pub deadline: DeadlineConfig,
     /// What is tried again, where and when.
     pub retry: RetryConfig,
+    /// A second attempt beside a slow one.
+    pub hedge: HedgeConfig,
+    /// An attempt timeout learnt from what calls usually take.
+    pub adaptive_timeout: AdaptiveTimeoutConfig,
+    /// What latency statistics remember, for hedging and adaptive timeouts.
+    pub latency: LatencyConfig,
+    /// What endpoints are told of the remaining time.
+    pub propagate: PropagateConfig,
     /// How many repeats all calls of the service may make together.
     pub budget: BudgetConfig,
     /// When an endpoint is left alone.
@@ -52,60 +62,6 @@ impl Default for DeadlineConfig {
             attempt: None,
             connect: None,
             floor: Duration::from_millis(1),
-        }
-    }
-}
-
-/// How waits between repeats are spread.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Jitter {
-    /// Uniform between nothing and the exponential step (AWS "full jitter").
-    #[default]
-    Full,
-    /// Exactly the exponential step: a printed schedule such as 1 s, 2 s, 4 s.
-    None,
-}
-
-/// Retries within one call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RetryConfig {
-    /// Attempts in all, the first included: 1 means no retry. 1–16, default 6.
-    pub max_attempts: u32,
-    /// Attempts in one cluster while others are untried. Default 2.
-    pub attempts_per_cluster: u32,
-    /// Attempts at one endpoint, when nobody else is left: a service with a single endpoint is
-    /// tried this often. 1–16, default 3.
-    pub attempts_per_endpoint: u32,
-    /// The first wait. Default 50 ms. A move to another cluster, and a repeat elsewhere of a
-    /// request that never left, do not wait.
-    #[serde(with = "crate::time::text")]
-    pub backoff: Duration,
-    /// The longest step. Default 2 s.
-    #[serde(with = "crate::time::text")]
-    pub backoff_max: Duration,
-    /// Spread of the waits. Default full.
-    pub jitter: Jitter,
-    /// Answers that are repeated when the request may be. Default 500, 502, 503, 504.
-    pub statuses: Vec<u16>,
-    /// `Retry-After` may stretch a wait by at most this much over the computed backoff
-    /// (the AWS clamp). Default 5 s.
-    #[serde(with = "crate::time::text")]
-    pub retry_after_slack: Duration,
-}
-
-impl Default for RetryConfig {
-    fn default() -> Self {
-        RetryConfig {
-            max_attempts: 6,
-            attempts_per_cluster: 2,
-            attempts_per_endpoint: 3,
-            backoff: Duration::from_millis(50),
-            backoff_max: Duration::from_secs(2),
-            jitter: Jitter::Full,
-            statuses: vec![500, 502, 503, 504],
-            retry_after_slack: Duration::from_secs(5),
         }
     }
 }

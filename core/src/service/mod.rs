@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
@@ -15,16 +16,21 @@ use crate::call::{DeadlineKind, Live, Ticket};
 use crate::config::Rules;
 use crate::discovery::directory::Resolution;
 use crate::discovery::{Candidate, DiscoveryError, Place};
-use crate::notice::{Event, Notices};
+use crate::headers;
+use crate::notice::{Event, Notices, Suppressed};
 use crate::outcome::{Class, Fault, Outcome};
 use crate::policy::breaker::{Permit, State, Transition};
 use crate::policy::budget::Budget;
 use crate::policy::health::Schedule;
+use crate::policy::hedge::Hedge;
+use crate::policy::latency::Histogram;
 use crate::policy::stall::Watch;
+use crate::policy::timeout::Adaptive;
+use crate::policy::tokens::Tokens;
 use crate::pool::{Endpoint, EndpointId, Pool, Tier};
 use crate::rng::Pcg32;
 use crate::snapshot::{EndpointSnapshot, Health, ServiceSnapshot};
-use crate::time::Time;
+use crate::time::{Time, Wall};
 
 /// Counters since construction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,8 +58,15 @@ pub struct Counts {
 pub struct Service {
     name: Arc<str>,
     pub(crate) rules: Rules,
+    /// Named variants of the rules, for calls that ask for them.
+    profiles: Vec<(Arc<str>, Rules)>,
     pub(crate) pool: Pool,
     pub(crate) budget: Budget,
+    pub(crate) tokens: Tokens,
+    pub(crate) hedge: Hedge,
+    adaptive: Adaptive,
+    /// Kept only where a policy reads it.
+    latency: Option<Box<Histogram>>,
     checks: Schedule,
     /// The generation of each endpoint that is checked.
     checked: BTreeMap<u32, u32>,
@@ -82,8 +95,14 @@ impl Service {
         });
         Service {
             notices: Notices::new(Some(name.clone())),
+            tokens: Tokens::new(&rules.tokens),
+            hedge: Hedge::new(Time::ZERO),
+            adaptive: Adaptive::default(),
+            latency: reads_latency(&rules)
+                .then(|| Box::new(Histogram::new(Time::ZERO, &rules.latency))),
             name,
             rules,
+            profiles: Vec::new(),
             pool: Pool::default(),
             budget: Budget::default(),
             checks: Schedule::new(),
@@ -97,6 +116,38 @@ impl Service {
             active_since: Time::ZERO,
             last_success: None,
         }
+    }
+
+    /// Adds named variants of the rules. What calls share (breakers, budgets, statistics) stays
+    /// shared; deadlines, retries and hedging of a call follow its profile. At most 254.
+    #[must_use]
+    pub fn with_profiles(mut self, mut profiles: Vec<(Arc<str>, Rules)>) -> Service {
+        profiles.truncate(254);
+        if profiles.iter().any(|(_, rules)| reads_latency(rules)) && self.latency.is_none() {
+            self.latency = Some(Box::new(Histogram::new(Time::ZERO, &self.rules.latency)));
+        }
+        self.profiles = profiles;
+        self
+    }
+
+    /// The number of the profile called `name`, for [`CallSpec::profile`](crate::CallSpec).
+    #[must_use]
+    pub fn profile_number(&self, name: &str) -> Option<u8> {
+        let place = self.profiles.iter().position(|(known, _)| &**known == name)?;
+        u8::try_from(place + 1).ok()
+    }
+
+    /// The rules of a profile; those of the service for 0 and for one that is not there.
+    pub(crate) fn profile(&self, number: u8) -> &Rules {
+        let chosen = usize::from(number).checked_sub(1).and_then(|at| self.profiles.get(at));
+        chosen.map_or(&self.rules, |(_, rules)| rules)
+    }
+
+    /// The facts of an answer: its status, and what its headers say about trying again.
+    #[must_use]
+    pub fn outcome(&self, status: u16, headers: &HeaderMap, wall: Wall) -> Outcome {
+        let pushback = headers::advice(headers, wall, &self.rules.retryable, &self.rules.backoff);
+        Outcome::Answered { status, pushback }
     }
 
     /// Its name.
@@ -221,6 +272,31 @@ impl Service {
         }
     }
 
+    /// How long an attempt may take: as configured, or as learnt.
+    pub(crate) fn attempt_limit(&mut self, profile: u8) -> Duration {
+        let Service { adaptive, latency, .. } = self;
+        let chosen = usize::from(profile).checked_sub(1).and_then(|at| self.profiles.get(at));
+        let rules = chosen.map_or(&self.rules, |(_, rules)| rules);
+        match latency {
+            Some(seen) => adaptive.timeout(seen, rules.attempt, &rules.adaptive_timeout).0,
+            None => rules.attempt,
+        }
+    }
+
+    /// How long after an attempt its copy should follow.
+    pub(crate) fn hedge_delay(&mut self, profile: u8) -> Option<Duration> {
+        let Service { hedge, latency, .. } = self;
+        let chosen = usize::from(profile).checked_sub(1).and_then(|at| self.profiles.get(at));
+        let settings = &chosen.map_or(&self.rules, |(_, rules)| rules).hedge;
+        if !settings.enabled() {
+            return None;
+        }
+        match (settings.fixed(), latency) {
+            (Some(fixed), _) => Some(fixed),
+            (None, seen) => hedge.delay(seen.as_ref()?, settings).ok(),
+        }
+    }
+
     /// Whether the endpoint of an attempt, or its whole cluster, has gone silent.
     pub(crate) fn is_silent(&self, now: Time, live: &Live) -> bool {
         let rules = &self.rules.stall;
@@ -279,6 +355,13 @@ impl Service {
                 endpoint.watch.failed(now);
                 tier.watch.failed(now);
             }
+        }
+        if let Some(latency) = &mut self.latency
+            && (matches!(outcome, Outcome::Answered { .. })
+                || (!probe && matches!(outcome, Outcome::Failed { fault: Fault::Timeout, .. })))
+        {
+            // A timeout took at least that long: without it the statistics would shrink.
+            latency.record(now, now.since(sent_at), &self.rules.latency);
         }
         match class {
             Class::Success => {
@@ -378,10 +461,16 @@ impl Service {
         }
     }
 
-    pub(crate) fn notice_suppressed(&mut self, now: Time, tier: u32, reason: Outcome) {
+    pub(crate) fn notice_suppressed(
+        &mut self,
+        now: Time,
+        tier: u32,
+        reason: Outcome,
+        by: Suppressed,
+    ) {
         if let Some(tier) = self.pool.tiers.get(tier as usize) {
             self.notices
-                .push(now, Event::RetrySuppressed { cluster: tier.cluster.clone(), reason });
+                .push(now, Event::RetrySuppressed { cluster: tier.cluster.clone(), reason, by });
         }
     }
 
@@ -467,6 +556,10 @@ impl Service {
         }
         Health::Healthy
     }
+}
+
+fn reads_latency(rules: &Rules) -> bool {
+    rules.hedge.reads_latency() || rules.adaptive_timeout.reads_latency()
 }
 
 fn endpoint_label(pool: &Pool, id: EndpointId) -> Arc<str> {

@@ -226,7 +226,7 @@ impl Bench {
             Action::Send { attempt, to, deadline, why, .. } => {
                 assert!(attempt.0 <= max, "too many attempts: {track:?}");
                 assert!(now < deadline.at && deadline.at <= track.deadline, "{action:?} {track:?}");
-                assert!(!maybe || track.spec.idempotent, "unsafe repeat: {track:?}");
+                assert!(!maybe || track.spec.idempotent == Some(true), "unsafe repeat: {track:?}");
                 if let Some(Outcome::Answered { status, .. }) = last {
                     assert!(status >= 500, "repeats after {status}");
                 }

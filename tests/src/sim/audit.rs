@@ -66,7 +66,7 @@ impl Audit {
                 if now >= flight.deadline || deadline.at > flight.deadline || deadline.at <= now {
                     wrong("an attempt outside of the deadline");
                 }
-                if flight.left && !flight.spec.idempotent {
+                if flight.left && flight.spec.idempotent != Some(true) {
                     wrong("repeats what may have had an effect");
                 }
                 if flight.last_status.is_some_and(|status| status < 500) {

@@ -70,7 +70,7 @@ pub fn random_run(seed: u64) -> Result<World, ConfigError> {
             per_second: dice.between(4, 20),
             from: Time::from_millis(u64::from(dice.between(0, 100))),
             until: end,
-            spec: CallSpec { idempotent, ..CallSpec::default() },
+            spec: CallSpec { idempotent: Some(idempotent), ..CallSpec::default() },
             dropped_permille: if dice.one_in(2) { 50 } else { 0 },
         });
     }
@@ -148,8 +148,8 @@ fn policy(dice: &mut Dice) -> Policy {
     policy.deadline.connect = Some(attempt.min(dice.millis(20, 400)));
     policy.retry.max_attempts = dice.between(1, 8);
     policy.retry.attempts_per_cluster = dice.between(1, 3);
-    policy.retry.backoff = dice.millis(1, 80);
-    policy.retry.backoff_max = dice.millis(80, 800);
+    policy.retry.backoff.base = dice.millis(1, 80);
+    policy.retry.backoff.max = dice.millis(80, 800);
     policy.budget.ratio = f64::from(dice.between(0, 10)) / 10.0;
     policy.budget.min_per_second = dice.between(0, 20);
     policy.breaker.failures = dice.between(1, 6);

@@ -83,7 +83,7 @@ impl Stage for SimStage {
     fn call(&mut self, step: &CallStep) -> Vec<Observed> {
         let method: http::Method = step.method.parse().unwrap_or_default();
         let spec = CallSpec {
-            idempotent: step.idempotent.unwrap_or_else(|| method.is_idempotent()),
+            idempotent: Some(step.idempotent.unwrap_or_else(|| method.is_idempotent())),
             total: step.total,
             ..CallSpec::default()
         };

@@ -100,7 +100,7 @@ impl Stall {
             per_second: self.per_second,
             from: Time::ZERO,
             until: end,
-            spec: CallSpec { idempotent: true, ..CallSpec::default() },
+            spec: CallSpec { idempotent: Some(true), ..CallSpec::default() },
             dropped_permille: 0,
         });
         world.run_until(end);

@@ -40,8 +40,8 @@ impl Stage {
                 config.policy.breaker.enabled = false;
                 config.policy.budget.enabled = false;
                 config.policy.retry.max_attempts = 8;
-                config.policy.retry.backoff = Duration::from_millis(1);
-                config.policy.retry.backoff_max = Duration::from_millis(2);
+                config.policy.retry.backoff.base = Duration::from_millis(1);
+                config.policy.retry.backoff.max = Duration::from_millis(2);
             })
             .timeout(Duration::from_secs(5))
             .attempt_timeout(attempt)

@@ -1,0 +1,49 @@
+//! What an attempt tells its endpoint about deadlines, as a person writes it. The texts are made
+//! and read in [`crate::policy::remaining`].
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The form of the deadline header.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadlineHeader {
+    /// None.
+    #[default]
+    Off,
+    /// `grpc-timeout`: up to eight digits and a unit.
+    GrpcTimeout,
+    /// `x-envoy-expected-rq-timeout-ms`: whole milliseconds.
+    Envoy,
+    /// A header of this name: whole milliseconds.
+    Custom(String),
+}
+
+/// Headers that tell an endpoint how much time an attempt has and which attempt it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PropagateConfig {
+    /// How the remaining time is told. Default off.
+    pub header: DeadlineHeader,
+    /// Header for the number of the attempt, from 1, for example `x-envoy-attempt-count`.
+    /// `None` (default): not told.
+    pub attempt_header: Option<String>,
+    /// On the receiving side: whether a peer's deadline is believed. Default `false`: a client
+    /// that is not trusted could otherwise cut work short, or ask for an absurdly long time.
+    pub accept: bool,
+    /// A received deadline longer than this counts as this. Up to 7 d, default 1 h.
+    #[serde(with = "crate::time::text")]
+    pub accept_max: Duration,
+}
+
+impl Default for PropagateConfig {
+    fn default() -> Self {
+        PropagateConfig {
+            header: DeadlineHeader::Off,
+            attempt_header: None,
+            accept: false,
+            accept_max: Duration::from_secs(3600),
+        }
+    }
+}
