@@ -49,6 +49,23 @@ fn a_stalled_cluster_costs_few_attempts_and_is_found_again() {
     assert!(wasted.sum::<usize>() <= 10 * SEEDS as usize, "ten on average");
 }
 
+/// With hedging, what waits at a silent endpoint is answered by a second attempt.
+#[test]
+fn hedging_leaves_no_call_slow() {
+    for endpoints in [1, 2, 10] {
+        let cost = worst(|s| {
+            s.endpoints = endpoints;
+            s.policy.hedge.enabled = true;
+        });
+        print(&format!("hedging, {endpoints} endpoint(s)"), &cost);
+        assert_eq!((cost.failed, cost.slow), (0, 0), "{endpoints}: {cost:?}");
+        assert!(
+            cost.wasted <= 15 && cost.back <= Duration::from_millis(500),
+            "{endpoints}: {cost:?}"
+        );
+    }
+}
+
 /// What is merely uneven is left alone: no attempt is given up, nothing goes elsewhere.
 #[test]
 fn uneven_latency_is_no_stall() {

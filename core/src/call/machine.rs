@@ -204,7 +204,7 @@ impl Call {
                 self.finished(service, now, id, outcome)
             }
             (Event::Abandoned, phase) => {
-                self.release_all(service);
+                self.release_all(service, now);
                 self.unpay(service, now);
                 if !matches!(phase, Phase::New | Phase::Done) {
                     service.counts.abandoned += 1;
@@ -458,10 +458,10 @@ impl Call {
     }
 
     /// Gives back what is still out.
-    fn release_all(&mut self, service: &mut Service) {
+    fn release_all(&mut self, service: &mut Service, now: Time) {
         for place in &mut self.lives {
             if let Some(live) = place.take() {
-                service.release(live.endpoint, live.permit);
+                service.release(now, live.endpoint, live.permit);
             }
         }
     }
@@ -481,7 +481,7 @@ impl Call {
             Outcome::Failed { .. } => Advice::Silent,
         };
         match self.judge(service, &live, outcome) {
-            Next::Answer => return self.answered(service, live, outcome),
+            Next::Answer => return self.answered(service, now, live, outcome),
             Next::End(why) => return self.fail(service, now, why, Time::NEVER),
             Next::Repeat => (),
         }
@@ -587,8 +587,18 @@ impl Call {
         Action::WaitUntil(until)
     }
 
-    fn answered(&mut self, service: &mut Service, live: Live, outcome: Outcome) -> Action {
-        self.release_all(service);
+    fn answered(
+        &mut self,
+        service: &mut Service,
+        now: Time,
+        live: Live,
+        outcome: Outcome,
+    ) -> Action {
+        for place in &mut self.lives {
+            if let Some(outrun) = place.take() {
+                service.outrun(now, &outrun);
+            }
+        }
         if outcome.class() == Class::Success {
             service.tokens.on_success(self.taken.take(), &service.rules.tokens);
         }
@@ -598,7 +608,7 @@ impl Call {
     }
 
     fn fail(&mut self, service: &mut Service, now: Time, why: Why, until: Time) -> Action {
-        self.release_all(service);
+        self.release_all(service, now);
         self.unpay(service, now);
         self.phase = Phase::Done;
         service.counts.failed += 1;

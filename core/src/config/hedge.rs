@@ -16,7 +16,8 @@ pub struct HedgeConfig {
     /// A copy goes out when the call takes longer than this share of calls do, 0.5–0.999.
     /// Default 0.95: about one call in twenty is hedged.
     pub percentile: f64,
-    /// A percentile below this counts as this. Default 1 ms.
+    /// A percentile below this counts as this: a copy that saves less costs more than it
+    /// brings. Default 10 ms.
     #[serde(with = "crate::time::text")]
     pub min_delay: Duration,
     /// A percentile above this counts as this. Default 10 s.
@@ -40,7 +41,7 @@ impl Default for HedgeConfig {
             enabled: false,
             delay: None,
             percentile: 0.95,
-            min_delay: Duration::from_millis(1),
+            min_delay: Duration::from_millis(10),
             max_delay: Duration::from_secs(10),
             min_samples: 100,
             max_extra: 1,

@@ -103,6 +103,8 @@ pub struct Watch {
     alarms: u8,
     /// Last sign of life, or when work began after a pause.
     quiet_since: Time,
+    /// Silence with work before that pause.
+    waited_nanos: u64,
     mean_nanos: u64,
     deviation_nanos: u64,
     /// The slowest answer, fading.
@@ -124,6 +126,7 @@ impl Watch {
             asked: false,
             alarms: 0,
             quiet_since: now,
+            waited_nanos: 0,
             mean_nanos: 0,
             deviation_nanos: 0,
             peak_nanos: 0,
@@ -153,7 +156,9 @@ impl Watch {
     /// An attempt goes out.
     pub fn sent(&mut self, now: Time) {
         if self.out == 0 {
-            self.quiet_since = now;
+            // Only silence with work counts, but all of it since the last answer.
+            self.quiet_since = Time::from_nanos(now.as_nanos().saturating_sub(self.waited_nanos));
+            self.waited_nanos = 0;
         }
         self.out = self.out.saturating_add(1);
     }
@@ -162,7 +167,7 @@ impl Watch {
     /// trouble.
     pub fn answered(&mut self, now: Time, took: Duration) -> bool {
         self.out = self.out.saturating_sub(1);
-        self.quiet_since = self.quiet_since.max(now);
+        self.heard(now);
         let took = nanos(took).min(1 << 60);
         // Halves within some 180 answers.
         self.peak_nanos = took.max(self.peak_nanos - self.peak_nanos / 256);
@@ -186,7 +191,12 @@ impl Watch {
     /// service.
     pub fn failed(&mut self, now: Time) {
         self.out = self.out.saturating_sub(1);
+        self.heard(now);
+    }
+
+    fn heard(&mut self, now: Time) {
         self.quiet_since = self.quiet_since.max(now);
+        self.waited_nanos = 0;
     }
 
     /// An attempt of a cluster ended for lack of an answer. That is the cluster's trouble only
@@ -195,7 +205,7 @@ impl Watch {
         if self.troubled || self.is_silent(now, settings) {
             let _ = self.silent(now, settings);
         } else {
-            self.abandoned();
+            self.abandoned(now);
         }
     }
 
@@ -222,8 +232,12 @@ impl Watch {
         self.out = self.out.saturating_sub(out);
     }
 
-    /// An attempt was abandoned: neither sign of life nor of death.
-    pub fn abandoned(&mut self) {
+    /// An attempt was abandoned: neither sign of life nor of death. What was waited in vain is
+    /// remembered.
+    pub fn abandoned(&mut self, now: Time) {
+        if self.out == 1 {
+            self.waited_nanos = nanos(now.since(self.quiet_since));
+        }
         self.out = self.out.saturating_sub(1);
     }
 
@@ -401,6 +415,22 @@ mod tests {
         assert_eq!(cluster.outstanding(), 0);
     }
 
+    /// Hedges win one by one: never is much out, but nothing is heard either.
+    #[test]
+    fn silence_adds_up_over_attempts_that_are_given_up() {
+        let settings = settings();
+        let mut cluster = used();
+        let mut now = 1_000;
+        for n in 0..5 {
+            assert!(!cluster.troubled(), "{n}");
+            cluster.sent(ms(now));
+            now += 12;
+            cluster.silent_among(ms(now), &settings);
+            now += 1_000;
+        }
+        assert!(cluster.troubled(), "60 ms of silence with work");
+    }
+
     #[test]
     fn uneven_latency_is_not_a_stall() {
         // 5 ms, every tenth 400 ms, two at a time: the deviation widens the line.
@@ -432,7 +462,7 @@ mod tests {
                     2 => { let _ = watch.answered(now, Duration::from_nanos(nanos)); out = out.saturating_sub(1); }
                     3 if nanos % 2 == 0 => { let _ = watch.silent(now, &settings); out = out.saturating_sub(1); }
                     3 => { watch.failed(now); out = out.saturating_sub(1); }
-                    _ => { watch.abandoned(); out = out.saturating_sub(1); }
+                    _ => { watch.abandoned(now); out = out.saturating_sub(1); }
                 }
                 prop_assert_eq!(watch.outstanding(), out);
                 prop_assert!(out > 0 || watch.troubled() || !watch.suspect(now, &settings));

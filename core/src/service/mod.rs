@@ -251,13 +251,23 @@ impl Service {
     }
 
     /// Gives back what an abandoned attempt holds.
-    pub(crate) fn release(&mut self, id: EndpointId, permit: Permit) {
+    pub(crate) fn release(&mut self, now: Time, id: EndpointId, permit: Permit) {
         if let Some(endpoint) = self.pool.get_mut(id) {
             endpoint.breaker.release(permit);
-            endpoint.watch.abandoned();
+            endpoint.watch.abandoned(now);
             let tier = endpoint.tier;
-            self.pool.tiers[tier as usize].watch.abandoned();
+            self.pool.tiers[tier as usize].watch.abandoned(now);
             self.pool.sync(id.index, &self.rules);
+        }
+    }
+
+    /// Another attempt of the call answered first. That its endpoint did not is remembered.
+    pub(crate) fn outrun(&mut self, now: Time, live: &Live) {
+        if let Some((endpoint, tier)) = self.pool.with_tier(live.endpoint) {
+            endpoint.breaker.release(live.permit);
+            endpoint.watch.silent_among(now, &self.rules.stall);
+            tier.watch.silent_among(now, &self.rules.stall);
+            self.pool.sync(live.endpoint.index, &self.rules);
         }
     }
 

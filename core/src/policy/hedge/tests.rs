@@ -41,7 +41,7 @@ fn the_delay_is_the_percentile_within_its_bounds() {
     assert!(p96 >= MS(300) && p96 < MS(338), "{p96:?}");
     let at_least = HedgeConfig { min_delay: MS(50), ..on() };
     assert_eq!(delay(&mut hedge, 100, &at_least), Ok(MS(50)));
-    let at_most = HedgeConfig { max_delay: MS(4), ..on() };
+    let at_most = HedgeConfig { min_delay: MS(1), max_delay: MS(4), ..on() };
     assert_eq!(delay(&mut hedge, 100, &at_most), Ok(MS(4)));
     let fixed = HedgeConfig { delay: Some(MS(7)), ..on() };
     assert_eq!(delay(&mut hedge, 0, &fixed), Ok(MS(7)), "a fixed delay needs no samples");
