@@ -404,7 +404,8 @@ impl Scenario {
                     role: cluster.role,
                 })
             });
-            let config = ServiceConfig { endpoints: endpoints.collect(), policy: None };
+            let config =
+                ServiceConfig { endpoints: endpoints.collect(), ..ServiceConfig::default() };
             services.insert(SERVICE.to_owned(), config);
         }
         let discovery = self.discovery.clone().unwrap_or_default();
@@ -415,6 +416,7 @@ impl Scenario {
             policy: self.policy.clone(),
             services,
             limits: self.limits.clone(),
+            ..Config::default()
         }
     }
 

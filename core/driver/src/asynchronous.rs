@@ -142,8 +142,9 @@ async fn drive<R: AsyncRuntime>(
     }
     let mut next = flight.begin(now);
     loop {
-        let Shot { attempt, to, until, mut wake } = ready(flight, next).await?;
-        let request = flight.request(to);
+        let mut shot = ready(flight, next).await?;
+        let request = flight.request(&mut shot);
+        let Shot { attempt, until, mut wake, .. } = shot;
         let first = exchange(&*runtime, request, flight.max_body(), whole);
         let mut first = pin!(Some(first));
         next = loop {
@@ -236,8 +237,8 @@ where
     let mut next = Next::Send(second);
     loop {
         match next {
-            Next::Send(shot) => {
-                let request = flight.request(shot.to);
+            Next::Send(mut shot) => {
+                let request = flight.request(&mut shot);
                 let exchange = exchange(&*hub.runtime, request, flight.max_body(), whole);
                 out.push((shot.attempt, shot.until, Box::pin(exchange)));
                 wake = shot.wake;

@@ -128,10 +128,11 @@ fn drive<R: BlockingRuntime, T>(
     let mut next = flight.begin(now);
     loop {
         next = match next {
-            Next::Send(Shot { attempt, to, until, .. }) => {
+            Next::Send(mut shot) => {
+                let Shot { attempt, until, .. } = shot;
                 // A streamed body may go on after the head until the call's own deadline.
                 let body_by = if streamed { flight.deadline() } else { until };
-                let request = flight.request(to);
+                let request = flight.request(&mut shot);
                 let exchanged = runtime.exchange(request, until, body_by).and_then(&finish);
                 let outcome = match exchanged {
                     Ok(response) => {

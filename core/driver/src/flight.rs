@@ -36,6 +36,8 @@ pub(crate) enum Next {
 pub(crate) struct Shot {
     pub(crate) attempt: AttemptId,
     pub(crate) to: Target,
+    /// What the endpoint is told of the attempt, if anything.
+    told: Option<Box<HeaderMap>>,
     /// To be given up then.
     pub(crate) until: Time,
     /// If it is still out then, [`Flight::wake`].
@@ -107,8 +109,13 @@ impl<R: Runtime> Flight<R> {
     }
 
     /// The request of an attempt.
-    pub(crate) fn request(&self, (uri, host): Target) -> http::Request<Bytes> {
-        self.request.to(uri, host)
+    pub(crate) fn request(&self, shot: &mut Shot) -> http::Request<Bytes> {
+        let (uri, host) = std::mem::take(&mut shot.to);
+        let mut request = self.request.to(uri, host);
+        if let Some(told) = shot.told.take() {
+            request.headers_mut().extend(*told);
+        }
+        request
     }
 
     pub(crate) fn wake(&mut self) -> Next {
@@ -147,13 +154,14 @@ impl<R: Runtime> Flight<R> {
                         Some((address.join(&self.request.path)?, address.host().cloned()))
                     });
                     let place = service.label(to);
+                    let until = deadline.at;
+                    let told = service.told(self.request.spec.profile, attempt, now.until(until));
                     drop(service);
                     let current = Current { attempt, why, sent: now, place };
                     self.others.extend(self.current.replace(current));
                     match target {
                         Some(to) => {
-                            let until = deadline.at;
-                            return Next::Send(Shot { attempt, to, until, wake });
+                            return Next::Send(Shot { attempt, to, told, until, wake });
                         }
                         None => {
                             // Nothing to send to: that attempt is over before it began.

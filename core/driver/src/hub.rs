@@ -130,8 +130,8 @@ impl<R: Runtime> Hub<R> {
     fn open(&self, now: Time, name: &str) -> Result<Arc<Slot>, ConfigError> {
         origin_core::config::check_service_name(name)?;
         let own = self.config.services.get(name);
-        let policy = own.and_then(|own| own.policy.as_ref()).unwrap_or(&self.config.policy);
-        let mut service = Service::new(name.into(), Rules::of(policy, "policy")?, self.seed);
+        let (rules, profiles) = self.config.rules_for(name)?;
+        let mut service = Service::new(name.into(), rules, self.seed).with_profiles(profiles);
         let mut endpoints = Vec::new();
         for endpoint in own.into_iter().flat_map(|own| &own.endpoints) {
             let address = Address::parse(&endpoint.address).map_err(|e| {

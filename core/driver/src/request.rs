@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method};
+use origin_core::rng::Pcg32;
 use origin_core::{Error, Request, Response};
 use serde::Serialize;
 
@@ -188,6 +189,55 @@ impl<R: Runtime> RequestBuilder<R> {
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.request.spec.idempotent = Some(idempotent);
         self
+    }
+
+    /// Attempts of this call in all, instead of the policy's: 1 means no retry. 1–16.
+    #[must_use]
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        match u8::try_from(attempts) {
+            Ok(attempts @ 1..=16) => self.request.spec.max_attempts = attempts,
+            _ => self.fault(format!("max_attempts of {attempts} is outside 1–16")),
+        }
+        self
+    }
+
+    /// No second attempt beside a slow first one, whatever the policy says.
+    #[must_use]
+    pub fn no_hedge(mut self) -> Self {
+        self.request.spec.no_hedge = true;
+        self
+    }
+
+    /// Puts this call under a named profile of the service's policies (`profiles` in the
+    /// configuration).
+    #[must_use]
+    pub fn profile(mut self, name: &str) -> Self {
+        let number = crate::hub::lock(&self.upstream.slot.service).profile_number(name);
+        match number {
+            Some(number) => self.request.spec.profile = number,
+            None => self.fault(format!("there is no profile {:?}", short(name))),
+        }
+        self
+    }
+
+    /// Sends an `Idempotency-Key`, the same with every attempt, and so makes repeating the request
+    /// safe for a server that honours it. `None`: a key is made, 128 random bits.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: Option<&str>) -> Self {
+        let made;
+        let key = match key {
+            Some(key) => key,
+            None => {
+                let hub = &self.upstream.hub;
+                // A stream of its own: the call's jitter must not tell its key.
+                let mut rng = Pcg32::new(!hub.seed, hub.call_number());
+                let mut bits = || u64::from(rng.bits()) << 32 | u64::from(rng.bits());
+                made = format!("{:016x}{:016x}", bits(), bits());
+                &made
+            }
+        };
+        self.request.spec.idempotent = Some(true);
+        self.header("idempotency-key", key)
     }
 
     /// Largest response body of this call in bytes, instead of `limits.body`.

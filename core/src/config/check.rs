@@ -2,6 +2,8 @@
 //! refused with the field's name and the reason. What passes is compiled into [`Rules`], the
 //! integer-only form that the machines read.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -145,6 +147,26 @@ impl Rules {
 }
 
 impl Config {
+    /// The rules of the service called `name`, with its profiles.
+    ///
+    /// # Errors
+    /// The first refused field.
+    #[allow(clippy::type_complexity)] // said in words above
+    pub fn rules_for(&self, name: &str) -> Result<(Rules, Vec<(Arc<str>, Rules)>), ConfigError> {
+        let own = self.services.get(name);
+        let rules = match own.and_then(|own| own.policy.as_ref()) {
+            Some(policy) => Rules::of(policy, &format!("services.{name}.policy"))?,
+            None => Rules::of(&self.policy, "policy")?,
+        };
+        let mut profiles: BTreeMap<&String, &Policy> = self.profiles.iter().collect();
+        profiles.extend(own.into_iter().flat_map(|own| &own.profiles));
+        let compiled = profiles.into_iter().map(|(profile, policy)| {
+            let rules = Rules::of(policy, &format!("profiles.{profile}"))?;
+            Ok((Arc::from(profile.as_str()), rules))
+        });
+        Ok((rules, compiled.collect::<Result<_, ConfigError>>()?))
+    }
+
     /// Checks everything. Machines are only ever built from a configuration that passed.
     ///
     /// # Errors
@@ -174,6 +196,9 @@ impl Config {
                     return Err(ConfigError::new(&field, "is not an http or https address"));
                 }
             }
+            for (profile, policy) in &service.profiles {
+                Rules::of(policy, &format!("{path}.profiles.{profile}"))?;
+            }
             if let Some(own) = &service.policy {
                 let own = Rules::of(own, &format!("{path}.policy"))?;
                 if own.attempt < policy.connect {
@@ -186,6 +211,9 @@ impl Config {
                     ));
                 }
             }
+        }
+        for (profile, policy) in &self.profiles {
+            Rules::of(policy, &format!("profiles.{profile}"))?;
         }
         let limits = &self.limits;
         if limits.body == 0 {
@@ -305,7 +333,7 @@ mod tests {
         );
         let with = |address: &str| ServiceConfig {
             endpoints: vec![EndpointConfig::at(address)],
-            policy: None,
+            ..ServiceConfig::default()
         };
         assert_eq!(
             refused(|c| drop(c.services.insert("billing".into(), with("billing:80")))),

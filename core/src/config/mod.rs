@@ -47,6 +47,10 @@ pub struct Config {
     pub discovery: Option<DiscoveryConfig>,
     /// Policies of every service that does not set its own.
     pub policy: Policy,
+    /// Named variants of the policy, for calls that ask for one: deadlines, retries, hedging and
+    /// what endpoints are told follow the profile, what calls share (breakers, budgets, limits)
+    /// stays that of the service.
+    pub profiles: BTreeMap<String, Policy>,
     /// Services known by configuration; these are never looked up in discovery.
     pub services: BTreeMap<String, ServiceConfig>,
     /// Bounds on what peers may send and on pooled connections.
@@ -118,6 +122,9 @@ pub struct ServiceConfig {
     pub endpoints: Vec<EndpointConfig>,
     /// Policies of this service, replacing [`Config::policy`] as a whole.
     pub policy: Option<Policy>,
+    /// Named variants of its policy, for calls that ask for one; these win over those of
+    /// [`Config::profiles`].
+    pub profiles: BTreeMap<String, Policy>,
 }
 
 /// One injected endpoint.

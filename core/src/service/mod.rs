@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
-use crate::call::{DeadlineKind, Live, Ticket};
+use crate::call::{AttemptId, DeadlineKind, Live, Ticket};
 use crate::config::Rules;
 use crate::discovery::directory::Resolution;
 use crate::discovery::{Candidate, DiscoveryError, Place};
@@ -24,6 +24,7 @@ use crate::policy::budget::Budget;
 use crate::policy::health::Schedule;
 use crate::policy::hedge::Hedge;
 use crate::policy::latency::Histogram;
+use crate::policy::remaining::Text;
 use crate::policy::stall::Watch;
 use crate::policy::timeout::Adaptive;
 use crate::policy::tokens::Tokens;
@@ -148,6 +149,33 @@ impl Service {
     pub fn outcome(&self, status: u16, headers: &HeaderMap, wall: Wall) -> Outcome {
         let pushback = headers::advice(headers, wall, &self.rules.retryable, &self.rules.backoff);
         Outcome::Answered { status, pushback }
+    }
+
+    /// The headers that tell an endpoint how much time an attempt has and which attempt it is.
+    /// `None` where nothing is to be told.
+    #[must_use]
+    pub fn told(&self, profile: u8, attempt: AttemptId, left: Duration) -> Option<Box<HeaderMap>> {
+        let settings = &self.profile(profile).propagate;
+        let (deadline, number) = (settings.deadline_header(), settings.attempt_header());
+        if deadline.is_none() && number.is_none() {
+            return None;
+        }
+        let mut headers = Box::new(HeaderMap::with_capacity(2));
+        let mut tell = |name: &str, text: Text| {
+            let name = HeaderName::from_bytes(name.as_bytes());
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(text.as_bytes())) {
+                headers.insert(name, value);
+            }
+        };
+        if let Some((form, name)) = deadline
+            && let Some(text) = form.text(left)
+        {
+            tell(name, text);
+        }
+        if let Some(name) = number {
+            tell(name, Text::attempt(u32::from(attempt.0)));
+        }
+        Some(headers)
     }
 
     /// Its name.

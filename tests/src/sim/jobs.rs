@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use origin_core::config::{Rules, check_service_name};
+use origin_core::config::check_service_name;
 use origin_core::discovery::directory::Resolution;
 use origin_core::discovery::plan::injected;
 use origin_core::job::{Asker, Job, JobId, JobOutcome, Poll};
@@ -31,8 +31,8 @@ impl World {
     pub(super) fn open(&mut self, name: &str) -> Result<(), ConfigError> {
         check_service_name(name)?;
         let own = self.config.services.get(name);
-        let policy = own.and_then(|own| own.policy.as_ref()).unwrap_or(&self.config.policy);
-        let mut service = Service::new(name.into(), Rules::of(policy, "policy")?, self.seed);
+        let (rules, profiles) = self.config.rules_for(name)?;
+        let mut service = Service::new(name.into(), rules, self.seed).with_profiles(profiles);
         let mut endpoints = Vec::new();
         for endpoint in own.into_iter().flat_map(|own| &own.endpoints) {
             let address = Address::parse(&endpoint.address)
