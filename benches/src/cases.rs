@@ -228,7 +228,7 @@ fn refused(endpoints: usize) -> Result<Operation, Unfit> {
 
 fn failover() -> Result<Operation, Unfit> {
     let mut policy = Policy::default();
-    policy.breaker.failures = FRESH_AFTER + 2;
+    (policy.breaker.failures, policy.breaker.failure_rate) = (Some(FRESH_AFTER + 2), None);
     let (mut service, mut lab, mut calls) = (service(&[1, 1, 1], &policy)?, Lab::new(), 0);
     let fresh = service.clone();
     Ok(Box::new(move || {

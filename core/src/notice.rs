@@ -9,8 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Fault, Outcome};
-use crate::policy::breaker::Trip;
-use crate::policy::health;
+use crate::policy::breaker::{Transition, Trip};
+use crate::policy::{concurrency, health};
+use crate::service::Overload;
 use crate::time::Time;
 
 /// Notices kept per machine.
@@ -108,6 +109,15 @@ pub enum Event {
         /// Its address.
         endpoint: Arc<str>,
     },
+    /// A breaker in shadow would have changed its state; nothing is refused because of it.
+    BreakerShadow {
+        /// Cluster of the endpoint.
+        cluster: Arc<str>,
+        /// Its address.
+        endpoint: Arc<str>,
+        /// What it would have done.
+        change: Transition,
+    },
     /// One call went on in another cluster.
     Failover {
         /// Cluster of the failed attempt.
@@ -125,6 +135,21 @@ pub enum Event {
         to: Arc<str>,
         /// `true` when this is a return to a preferred cluster.
         failback: bool,
+    },
+    /// The breaker of the service as a whole changed its state.
+    ServiceBreaker {
+        /// How.
+        change: Transition,
+    },
+    /// Calls are not let in; the first of a run is told.
+    Shed {
+        /// Why.
+        why: Overload,
+    },
+    /// An adaptive concurrency limit moved.
+    ConcurrencyLimit {
+        /// From what to what, and why.
+        change: concurrency::Change,
     },
     /// Active checks changed their verdict on an endpoint.
     HealthChanged {
@@ -209,12 +234,7 @@ impl fmt::Display for Event {
                 write!(f, "connection issue at {endpoint} ({cluster}): {fault}")
             }
             Event::BreakerOpened { cluster, endpoint, trip, interval } => {
-                write!(f, "breaker opened at {endpoint} ({cluster}) for {interval:.1?}: ")?;
-                match trip {
-                    Trip::Consecutive(n) => write!(f, "{n} failures in a row"),
-                    Trip::ProbeFailed => f.write_str("the half-open attempt failed"),
-                    Trip::ProbeLost => f.write_str("half-open without a result for too long"),
-                }
+                write!(f, "breaker opened at {endpoint} ({cluster}) for {interval:.1?}: {trip}")
             }
             Event::BreakerHalfOpened { cluster, endpoint } => {
                 write!(f, "breaker half-open at {endpoint} ({cluster})")
@@ -222,12 +242,20 @@ impl fmt::Display for Event {
             Event::BreakerClosed { cluster, endpoint } => {
                 write!(f, "breaker closed at {endpoint} ({cluster})")
             }
+            Event::BreakerShadow { cluster, endpoint, change } => {
+                write!(f, "shadow breaker at {endpoint} ({cluster}) {change}")
+            }
             Event::Failover { from, to, reason } => {
                 write!(f, "failover of a call from {from} to {to}: {reason}")
             }
             Event::Switched { from, to, failback: true } => write!(f, "back from {from} to {to}"),
             Event::Switched { from, to, failback: false } => {
                 write!(f, "now answered by {to} instead of {from}")
+            }
+            Event::ServiceBreaker { change } => write!(f, "breaker of the service {change}"),
+            Event::Shed { why } => write!(f, "calls are not let in: {why}"),
+            Event::ConcurrencyLimit { change } => {
+                write!(f, "concurrency limit {} instead of {}", change.to, change.from)
             }
             Event::HealthChanged { cluster, endpoint, change } => {
                 write!(f, "health of {endpoint} ({cluster}): {change}")

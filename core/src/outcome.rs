@@ -132,12 +132,14 @@ impl Outcome {
     /// How policies count it.
     ///
     /// 5xx is the endpoint's failure, except 501 and 505 which say that it works and will not do
-    /// this. 408 and 429 say nothing about its health. Any other answer shows that it is alive:
+    /// this. 429 says that it has too much to do, 408 nothing about its health. Any other answer
+    /// shows that it is alive:
     /// a 4xx is the caller's mistake and never opens a breaker (000-44).
     #[must_use]
     pub const fn class(self) -> Class {
         match self {
-            Outcome::Answered { status: 408 | 429, .. } => Class::Ignored,
+            Outcome::Answered { status: 408, .. } => Class::Ignored,
+            Outcome::Answered { status: 429, .. } => Class::Throttled,
             Outcome::Answered { status: 501 | 505, .. } => Class::Success,
             Outcome::Answered { status: 500.., .. } => Class::Failure,
             Outcome::Answered { .. } => Class::Success,
@@ -172,6 +174,9 @@ pub enum Class {
     Success,
     /// The endpoint failed.
     Failure,
+    /// The endpoint has more to do than it wants. Counts in failure rates and fails a half-open
+    /// attempt, but is no failure in a row (as in linkerd).
+    Throttled,
     /// Says nothing about the endpoint; gives the permit back.
     Ignored,
 }
@@ -188,7 +193,8 @@ mod tests {
         for status in [500, 502, 503, 504, 507, 599] {
             assert_eq!(Outcome::status(status).class(), Class::Failure, "{status}");
         }
-        assert_eq!(Outcome::status(429).class(), Class::Ignored);
+        assert_eq!(Outcome::status(429).class(), Class::Throttled);
+        assert_eq!(Outcome::status(408).class(), Class::Ignored);
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl Pool {
                 continue;
             }
             added += 1;
-            let endpoint = self.fresh(now, candidate, label, tier);
+            let endpoint = self.fresh(now, candidate, label, tier, rules);
             match self.free.pop() {
                 Some(index) => self.endpoints[index as usize] = Some(endpoint),
                 None => self.endpoints.push(Some(endpoint)),
@@ -183,14 +183,21 @@ impl Pool {
         u32::try_from(position).ok()
     }
 
-    fn fresh(&mut self, now: Time, candidate: &Candidate, label: Arc<str>, tier: u32) -> Endpoint {
+    fn fresh(
+        &mut self,
+        now: Time,
+        candidate: &Candidate,
+        label: Arc<str>,
+        tier: u32,
+        rules: &Rules,
+    ) -> Endpoint {
         self.generation = self.generation.wrapping_add(1);
         Endpoint {
             address: candidate.address.clone(),
             label,
             place: candidate.place,
             tier,
-            breaker: Breaker::new(now),
+            breaker: Breaker::new(now, &rules.breaker),
             watch: Watch::new(now),
             health: Status::Unknown,
             check: candidate.health.clone(),
@@ -447,9 +454,10 @@ mod tests {
                     0 => { pool.replace(now, &candidates(&[n % 4, n % 13, n % 2]), &rules); }
                     1 | 2 => if let Some(Some(e)) = pool.endpoints.get_mut(index as usize) {
                         for _ in 0..5 {
-                            if let Some(permit) = e.breaker.admit(now, &rules.breaker) {
+                            if let Ok(permit) = e.breaker.admit(now, &rules.breaker) {
                                 let class = if action == 1 { Class::Failure } else { Class::Success };
-                                let _ = e.breaker.record(now, permit, class, &rules.breaker, &mut rng);
+                                let took = std::time::Duration::ZERO;
+                                let _ = e.breaker.record(now, permit, class, took, &rules.breaker, &mut rng);
                             }
                         }
                         pool.sync(index, &rules);

@@ -24,7 +24,7 @@ fn call(bench: &mut Bench, meets: impl Fn(&str) -> u8) -> Vec<String> {
 
 #[test]
 fn case_000_16_an_idle_half_open_endpoint_stays_available() {
-    let mut bench = Bench::new(&[1, 1], rules(|p| p.breaker.failures = 1));
+    let mut bench = Bench::new(&[1, 1], rules(|p| p.breaker.failures = Some(1)));
     // An outage of both; then the first cluster is back and serves for ten minutes.
     call(&mut bench, |_| REFUSED);
     bench.pass(2_000);
@@ -42,7 +42,7 @@ fn case_000_16_an_idle_half_open_endpoint_stays_available() {
 
 #[test]
 fn a_lost_probe_still_opens_it_again() {
-    let mut bench = Bench::new(&[1], rules(|p| p.breaker.failures = 1));
+    let mut bench = Bench::new(&[1], rules(|p| p.breaker.failures = Some(1)));
     call(&mut bench, |_| REFUSED);
     bench.pass(2_000);
     let lost = bench.begin(SPEC);

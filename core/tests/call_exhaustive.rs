@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{At, Bench, outcome, rules};
 use origin_core::call::{Choice, DeadlineKind, Why};
-use origin_core::config::Policy;
+use origin_core::config::{Mode, Policy};
 use origin_core::outcome::Outcome;
 use origin_core::{CallSpec, Verdict};
 
@@ -126,20 +126,20 @@ fn all(change: fn(&mut Policy), idempotent: bool) -> Seen {
 
 #[test]
 fn every_short_sequence_holds_when_repeating_is_safe() {
-    let seen = all(|p| p.breaker.failures = 2, true);
+    let seen = all(|p| p.breaker.failures = Some(2), true);
     assert!(seen.sequences > 5_000, "{}", seen.sequences);
 }
 
 #[test]
 fn every_short_sequence_holds_when_repeating_is_not_safe() {
-    all(|p| p.breaker.failures = 2, false);
+    all(|p| p.breaker.failures = Some(2), false);
 }
 
 #[test]
 fn every_short_sequence_holds_with_the_touchiest_breaker() {
     all(
         |p| {
-            p.breaker.failures = 1;
+            p.breaker.failures = Some(1);
             p.retry.max_attempts = 4;
         },
         true,
@@ -150,7 +150,7 @@ fn every_short_sequence_holds_with_the_touchiest_breaker() {
 fn every_short_sequence_holds_without_a_breaker() {
     all(
         |p| {
-            p.breaker.enabled = false;
+            p.breaker.mode = Mode::Disabled;
             p.retry.max_attempts = 3;
         },
         true,

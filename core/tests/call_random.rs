@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{At, Bench, outcome, rules};
 use origin_core::call::{Choice, Why};
-use origin_core::config::{Jitter, Rules};
+use origin_core::config::{Jitter, Mode, Rules};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Action, CallSpec, Verdict};
 use proptest::prelude::*;
@@ -33,8 +33,8 @@ prop_compose! {
             p.retry.max_attempts = attempts;
             p.retry.attempts_per_cluster = per_cluster;
             p.retry.backoff.jitter = if exact { Jitter::None } else { Jitter::Full };
-            p.breaker.enabled = breaker;
-            p.breaker.failures = failures;
+            p.breaker.mode = if breaker { Mode::Enforce } else { Mode::Disabled };
+            p.breaker.failures = Some(failures);
             p.breaker.half_open_permits = permits;
             p.breaker.half_open_successes = successes;
             p.breaker.half_open_max = Duration::from_secs(3);
@@ -117,7 +117,7 @@ proptest! {
         let rules = rules(|p| {
             p.retry.max_attempts = 16;
             p.retry.attempts_per_cluster = per_cluster;
-            p.breaker.failures = 100;
+            p.breaker.failures = Some(100);
             p.budget.enabled = false;
         });
         let mut bench = Bench::new(&sizes, rules);
@@ -160,7 +160,7 @@ fn a_repeat_that_is_not_made_is_given_back_to_the_budget() {
     // One call has paid and waits; meanwhile others trip the only breaker; nothing is sent.
     let rules = rules(|p| {
         p.retry.backoff.jitter = Jitter::None;
-        p.breaker.failures = 3;
+        p.breaker.failures = Some(3);
         p.budget.ratio = 0.0;
         p.budget.min_per_second = 1;
     });
@@ -182,7 +182,7 @@ fn a_repeat_that_is_not_made_is_given_back_to_the_budget() {
 #[test]
 fn x_14_an_abandoned_call_leaves_nothing() {
     for outcomes in [&[][..], &[RESET][..], &[RESET, RESET][..], &[REFUSED][..]] {
-        let mut bench = Bench::new(&[1, 1], rules(|p| p.breaker.failures = 1));
+        let mut bench = Bench::new(&[1, 1], rules(|p| p.breaker.failures = Some(1)));
         let before = bench.service.snapshot(bench.now).budget;
         let call = bench.begin(spec(true, None));
         for outcome in outcomes {

@@ -71,7 +71,7 @@ proptest! {
         sizes in prop::collection::vec(0_usize..4, 1..4), before in script(), after in script(),
         failures in 1_u32..5,
     ) {
-        let mut bench = Bench::new(&sizes, rules(|p| p.breaker.failures = failures));
+        let mut bench = Bench::new(&sizes, rules(|p| p.breaker.failures = Some(failures)));
         play(&mut bench, &before);
         let mut copy = restore(&mut bench, &sizes);
         prop_assert_eq!(&copy.service, &bench.service);

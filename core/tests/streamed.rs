@@ -25,7 +25,7 @@ fn word(bench: &mut Bench, now: Time) -> &'static str {
 
 #[test]
 fn bodies_that_always_break_open_the_breaker() {
-    let mut bench = Bench::new(&[1], rules(|p| p.breaker.failures = 3));
+    let mut bench = Bench::new(&[1], rules(|p| p.breaker.failures = Some(3)));
     for broken in 1..=3 {
         let ticket = head(&mut bench);
         let now = bench.now;
@@ -37,7 +37,7 @@ fn bodies_that_always_break_open_the_breaker() {
 
 #[test]
 fn a_body_that_ends_well_closes_a_half_open_breaker_and_its_head_alone_does_not() {
-    let mut bench = Bench::new(&[1], rules(|p| p.breaker.failures = 1));
+    let mut bench = Bench::new(&[1], rules(|p| p.breaker.failures = Some(1)));
     let ticket = head(&mut bench);
     let now = bench.now;
     bench.service.body_done(now, ticket, Err(Fault::Timeout));

@@ -31,12 +31,14 @@ use crate::outcome::{Class, Fault, Outcome, Pushback, Sent};
 use crate::policy::backoff::{Advice, Backoff, Cause};
 use crate::policy::breaker::Permit;
 use crate::policy::budget::Held;
+use crate::policy::concurrency::Sample;
 use crate::policy::hedge::Copies;
+use crate::policy::queue;
 use crate::policy::retryable::{NoRetry, NotRetried};
 use crate::policy::tokens::{After, Taken};
 use crate::pool::{EndpointId, Tried};
 use crate::rng::Pcg32;
-use crate::service::Service;
+use crate::service::{Entry, Pass, Service};
 use crate::time::Time;
 
 /// Attempts of one call that can be out at the same time.
@@ -46,6 +48,8 @@ const MOST_LIVE: usize = 3;
 pub(super) enum Phase {
     New,
     Parked,
+    /// In the queue before the concurrency limit.
+    Queued(queue::Ticket),
     Waiting(Time),
     /// At least one attempt is out; the time is when the call wants to look after it.
     Live(Time),
@@ -90,6 +94,8 @@ pub struct Call {
     abreast: u8,
     /// A repeat that is paid for and not sent yet.
     held: Option<Held>,
+    /// What it holds while it is inside the service's limits.
+    pass: Option<Pass>,
     /// What the last repeat took from the retry tokens.
     taken: Option<Taken>,
     /// When the next hedge is due, if the call is hedged.
@@ -129,6 +135,7 @@ impl Call {
             lives: [None; MOST_LIVE],
             abreast: 1,
             held: None,
+            pass: None,
             taken: None,
             copies: None,
             backoff: Backoff::default(),
@@ -196,6 +203,10 @@ impl Call {
                 self.begin(service, now)
             }
             (Event::Wake, Phase::Parked) => self.begin(service, now),
+            (Event::Wake, Phase::Queued(ticket)) => {
+                let entry = service.wait(now, ticket, self.deadline);
+                self.entered(service, now, entry)
+            }
             (Event::Wake, Phase::Waiting(until)) if now < until => Action::WaitUntil(until),
             (Event::Wake, Phase::Waiting(_)) => self.launch(service, now),
             (Event::Wake, Phase::Live(wake)) if now < wake => Action::WaitUntil(wake),
@@ -206,6 +217,10 @@ impl Call {
             (Event::Abandoned, phase) => {
                 self.release_all(service, now);
                 self.unpay(service, now);
+                if let Phase::Queued(ticket) = phase {
+                    service.give_up_place(ticket);
+                }
+                self.leave(service, now, Class::Ignored, Sample::Ignored);
                 if !matches!(phase, Phase::New | Phase::Done) {
                     service.counts.abandoned += 1;
                 }
@@ -217,7 +232,9 @@ impl Call {
                 service.counts.misuse += 1;
                 match phase {
                     Phase::Waiting(until) | Phase::Live(until) => Action::WaitUntil(until),
-                    Phase::Parked => Action::Park { until: self.deadline, epoch: service.epoch() },
+                    Phase::Parked | Phase::Queued(_) => {
+                        Action::Park { until: self.deadline, epoch: service.epoch() }
+                    }
                     Phase::New | Phase::Done => {
                         Action::Done(Verdict::Failed { why: Why::Abandoned, until: Time::NEVER })
                     }
@@ -236,12 +253,41 @@ impl Call {
             return Action::Park { until: self.deadline, epoch: service.epoch() };
         }
         match &service.resolution {
-            Resolution::Found(_) | Resolution::Pending => self.launch(service, now),
+            Resolution::Found(_) | Resolution::Pending => {
+                let entry = service.enter(now, self.spec.priority, self.deadline);
+                self.entered(service, now, entry)
+            }
             Resolution::Absent(_) => self.fail(service, now, Why::UnknownService, Time::NEVER),
             Resolution::Failed { next_try, .. } => {
                 let next_try = *next_try;
                 self.fail(service, now, Why::Discovery, next_try)
             }
+        }
+    }
+
+    /// What the service's limits say.
+    fn entered(&mut self, service: &mut Service, now: Time, entry: Entry) -> Action {
+        match entry {
+            Entry::In(pass, at) => {
+                self.pass = Some(pass);
+                if at <= now {
+                    return self.launch(service, now);
+                }
+                self.phase = Phase::Waiting(at);
+                Action::WaitUntil(at)
+            }
+            Entry::Wait(ticket, until) => {
+                self.phase = Phase::Queued(ticket);
+                Action::Park { until, epoch: service.epoch() }
+            }
+            Entry::Out(why, until) => self.fail(service, now, Why::Overload(why), until),
+        }
+    }
+
+    /// Gives back what the call holds of the service's limits.
+    fn leave(&mut self, service: &mut Service, now: Time, class: Class, sample: Sample) {
+        if let Some(pass) = self.pass.take() {
+            service.leave(now, pass, class, sample);
         }
     }
 
@@ -602,6 +648,13 @@ impl Call {
         if outcome.class() == Class::Success {
             service.tokens.on_success(self.taken.take(), &service.rules.tokens);
         }
+        let class = outcome.class();
+        let sample = match class {
+            Class::Throttled => Sample::Dropped,
+            Class::Failure | Class::Ignored => Sample::Ignored,
+            Class::Success => Sample::Success { took: now.since(live.sent_at) },
+        };
+        self.leave(service, now, class, sample);
         self.phase = Phase::Done;
         service.counts.answered += 1;
         Action::Done(Verdict::Answered(Ticket { endpoint: live.endpoint, permit: live.permit }))
@@ -610,6 +663,21 @@ impl Call {
     fn fail(&mut self, service: &mut Service, now: Time, why: Why, until: Time) -> Action {
         self.release_all(service, now);
         self.unpay(service, now);
+        let (class, sample) = match (why, self.last) {
+            _ if self.attempts == 0 => (Class::Ignored, Sample::Ignored),
+            (Why::Request | Why::BodyTooLarge | Why::NotRetried, _) => {
+                (Class::Ignored, Sample::Ignored)
+            }
+            (Why::Deadline(_), _)
+            | (_, Some(Outcome::Failed { fault: Fault::Timeout | Fault::Stalled, .. })) => {
+                (Class::Failure, Sample::Dropped)
+            }
+            (_, Some(last)) if last.class() == Class::Throttled => {
+                (Class::Throttled, Sample::Dropped)
+            }
+            _ => (Class::Failure, Sample::Ignored),
+        };
+        self.leave(service, now, class, sample);
         self.phase = Phase::Done;
         service.counts.failed += 1;
         Action::Done(Verdict::Failed { why, until })

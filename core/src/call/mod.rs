@@ -15,7 +15,9 @@ pub(crate) use machine::Live;
 use crate::config::MethodClass;
 use crate::outcome::Outcome;
 use crate::policy::breaker::Permit;
+use crate::policy::queue::Priority;
 use crate::pool::EndpointId;
+use crate::service::Overload;
 use crate::time::Time;
 
 /// What the caller asks for, as far as decisions depend on it.
@@ -31,6 +33,8 @@ pub struct CallSpec {
     pub profile: u8,
     /// Attempts in all, instead of the policy's; 0 is the policy's.
     pub max_attempts: u8,
+    /// How much the call matters when not all can be let in.
+    pub priority: Priority,
     /// No second attempt beside the first, whatever the policy says.
     pub no_hedge: bool,
     /// Deadline of the whole call, instead of the policy's.
@@ -51,6 +55,7 @@ impl CallSpec {
         idempotent: None,
         profile: 0,
         max_attempts: 0,
+        priority: Priority::Normal,
         no_hedge: false,
         total: None,
         attempt: None,
@@ -192,6 +197,8 @@ pub enum Why {
     Exhausted,
     /// The retry budget is spent.
     Budget,
+    /// The service as a whole lets no further call in.
+    Overload(Overload),
     /// The request may have left, and repeating it is not safe.
     NotRepeatable,
     /// The policy does not repeat failures of this kind, or the peer asks for no repeat.

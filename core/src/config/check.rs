@@ -12,7 +12,8 @@ use super::{Config, Policy, field};
 use crate::address::Address;
 use crate::policy::retryable::Retryable;
 use crate::policy::{
-    backoff, breaker, budget, health, hedge, latency, remaining, stall, timeout, tokens,
+    backoff, breaker, budget, concurrency, health, hedge, latency, queue, rate, remaining, stall,
+    throttle, timeout, tokens,
 };
 
 /// A refused configuration: which field, and what is wrong with it.
@@ -76,6 +77,11 @@ pub struct Rules {
     pub propagate: remaining::Settings,
     pub budget: budget::Settings,
     pub breaker: breaker::Settings,
+    pub service_breaker: breaker::Settings,
+    pub throttle: throttle::Settings,
+    pub concurrency: concurrency::Settings,
+    pub queue: queue::Settings,
+    pub rate: rate::Settings,
     pub stall: stall::Settings,
     pub checks: health::Settings,
 }
@@ -140,6 +146,14 @@ impl Rules {
             propagate: remaining::Settings::of(&policy.propagate, &under("propagate"))?,
             budget: budget::Settings::of(budget, &under("budget"))?,
             breaker: breaker::Settings::of(breaker, &under("breaker"))?,
+            service_breaker: breaker::Settings::of(
+                &policy.service_breaker,
+                &under("service_breaker"),
+            )?,
+            throttle: throttle::Settings::of(&policy.throttle, &under("throttle"))?,
+            concurrency: concurrency::Settings::of(&policy.concurrency, &under("concurrency"))?,
+            queue: queue::Settings::of(&policy.queue, &under("queue"))?,
+            rate: rate::Settings::of(&policy.rate, &under("rate"))?,
             stall: stall::Settings::of(stall, &under("stall"))?,
             checks: health::Settings::of(checks, &under("checks"))?,
         })

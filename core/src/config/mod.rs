@@ -2,16 +2,25 @@
 //! What each policy means is in [`policy`]; checking and compiling is in `check`.
 
 pub mod backoff;
+pub mod balance;
+pub(crate) mod bounds;
+pub mod breaker;
 mod check;
 pub mod checks;
 pub mod classes;
+pub mod concurrency;
+pub mod failover;
 pub mod field;
 pub mod hedge;
 pub mod latency;
+pub mod outlier;
 pub mod policy;
 pub mod propagate;
+pub mod queue;
 pub(crate) mod range;
+pub mod rate;
 pub mod retry;
+pub mod throttle;
 pub mod timeout;
 pub mod tokens;
 
@@ -21,14 +30,22 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use backoff::{BackoffConfig, Jitter, PushbackRule};
+pub use balance::{BalanceConfig, BalanceKind, Match, RouteConfig, SlowStartConfig};
+pub use breaker::{BreakerConfig, HalfOpenBy, Mode};
 pub use check::{ConfigError, Rules, StatusSet, check_service_name};
 pub use checks::{CheckKind, ChecksConfig};
 pub use classes::{ClassesConfig, FaultClass, MethodClass};
+pub use concurrency::{ConcurrencyConfig, ConcurrencyMode, Headroom};
+pub use failover::{FailoverConfig, OverCap};
 pub use hedge::HedgeConfig;
 pub use latency::LatencyConfig;
-pub use policy::{BreakerConfig, BudgetConfig, DeadlineConfig, Policy, StallConfig};
+pub use outlier::OutlierConfig;
+pub use policy::{BudgetConfig, DeadlineConfig, Policy, StallConfig};
 pub use propagate::{DeadlineHeader, PropagateConfig};
+pub use queue::QueueConfig;
+pub use rate::{RateConfig, RateMode};
 pub use retry::RetryConfig;
+pub use throttle::ThrottleConfig;
 pub use timeout::AdaptiveTimeoutConfig;
 pub use tokens::{TokensConfig, TokensMode};
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdaptiveTimeoutConfig, ChecksConfig, HedgeConfig, LatencyConfig, PropagateConfig, RetryConfig,
+    AdaptiveTimeoutConfig, BreakerConfig, ChecksConfig, ConcurrencyConfig, HedgeConfig,
+    LatencyConfig, Mode, PropagateConfig, QueueConfig, RateConfig, RetryConfig, ThrottleConfig,
 };
 
 /// All policies of one service.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// How long things may take.
@@ -29,10 +30,43 @@ pub struct Policy {
     pub budget: BudgetConfig,
     /// When an endpoint is left alone.
     pub breaker: BreakerConfig,
+    /// When the service as a whole is left alone: one sample is a whole call, whatever it
+    /// repeated. Default disabled: with endpoints to choose from, theirs are enough.
+    pub service_breaker: BreakerConfig,
+    /// Refusing a share of calls here while the service accepts too few. Default off.
+    pub throttle: ThrottleConfig,
+    /// Calls in flight at the same time. Default off.
+    pub concurrency: ConcurrencyConfig,
+    /// Waiting for a place among them. Default off.
+    pub queue: QueueConfig,
+    /// Calls per time. Default off.
+    pub rate: RateConfig,
     /// When an endpoint that answers nothing is avoided before its attempts time out.
     pub stall: StallConfig,
     /// How endpoints are asked whether they are healthy, besides by calls.
     pub checks: ChecksConfig,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            deadline: DeadlineConfig::default(),
+            retry: RetryConfig::default(),
+            hedge: HedgeConfig::default(),
+            adaptive_timeout: AdaptiveTimeoutConfig::default(),
+            latency: LatencyConfig::default(),
+            propagate: PropagateConfig::default(),
+            budget: BudgetConfig::default(),
+            breaker: BreakerConfig::default(),
+            service_breaker: BreakerConfig { mode: Mode::Disabled, ..BreakerConfig::default() },
+            throttle: ThrottleConfig::default(),
+            concurrency: ConcurrencyConfig::default(),
+            queue: QueueConfig::default(),
+            rate: RateConfig::default(),
+            stall: StallConfig::default(),
+            checks: ChecksConfig::default(),
+        }
+    }
 }
 
 /// Deadlines of a call and of its attempts.
@@ -82,50 +116,6 @@ pub struct BudgetConfig {
 impl Default for BudgetConfig {
     fn default() -> Self {
         BudgetConfig { enabled: true, ratio: 0.2, min_per_second: 10 }
-    }
-}
-
-/// One breaker per endpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct BreakerConfig {
-    /// `false`: never opens. Default `true`.
-    pub enabled: bool,
-    /// Consecutive failures that open it. Default 5.
-    pub failures: u32,
-    /// First open interval. Doubles with every opening that follows too soon. Default 1 s.
-    #[serde(with = "crate::time::text")]
-    pub open: Duration,
-    /// Longest open interval, before jitter. Default 60 s.
-    #[serde(with = "crate::time::text")]
-    pub open_max: Duration,
-    /// An open interval is stretched by a random share of itself up to this, 0–1. Default 0.2.
-    pub jitter: f64,
-    /// Each such span of being closed takes one doubling back. Default 30 s.
-    #[serde(with = "crate::time::text")]
-    pub decay: Duration,
-    /// Attempts let through at the same time while half-open. Default 1.
-    pub half_open_permits: u32,
-    /// Successes in half-open that close it. Default 1.
-    pub half_open_successes: u32,
-    /// Longest time that permits may be out while half-open; then it opens again. Default 30 s.
-    #[serde(with = "crate::time::text")]
-    pub half_open_max: Duration,
-}
-
-impl Default for BreakerConfig {
-    fn default() -> Self {
-        BreakerConfig {
-            enabled: true,
-            failures: 5,
-            open: Duration::from_secs(1),
-            open_max: Duration::from_secs(60),
-            jitter: 0.2,
-            decay: Duration::from_secs(30),
-            half_open_permits: 1,
-            half_open_successes: 1,
-            half_open_max: Duration::from_secs(30),
-        }
     }
 }
 

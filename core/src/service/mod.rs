@@ -3,6 +3,10 @@
 //! drivers keep it behind one lock.
 
 mod checks;
+mod gate;
+
+pub use gate::Overload;
+pub(crate) use gate::{Entry, Gate, Pass};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,6 +54,8 @@ pub struct Counts {
     pub failed_attempts: u64,
     /// Attempts that failed since the last success.
     pub failed_since_success: u64,
+    /// Calls that were not let in: by a limit, a queue, throttling.
+    pub shed: u64,
     /// Mistakes of the driver.
     pub misuse: u64,
 }
@@ -68,6 +74,9 @@ pub struct Service {
     adaptive: Adaptive,
     /// Kept only where a policy reads it.
     latency: Option<Box<Histogram>>,
+    gate: Gate,
+    /// Calls refused since the last one ended.
+    shed_since_in: u32,
     checks: Schedule,
     /// The generation of each endpoint that is checked.
     checked: BTreeMap<u32, u32>,
@@ -96,6 +105,8 @@ impl Service {
         });
         Service {
             notices: Notices::new(Some(name.clone())),
+            gate: Gate::new(&rules),
+            shed_since_in: 0,
             tokens: Tokens::new(&rules.tokens),
             hedge: Hedge::new(Time::ZERO),
             adaptive: Adaptive::default(),
@@ -255,6 +266,12 @@ impl Service {
 
     /// Lets time act. Nothing to do in nearly every case: one compare.
     pub(crate) fn tick(&mut self, now: Time) {
+        if self.gate.breaker.due() <= now {
+            let settings = &self.rules.service_breaker;
+            if let Some(change) = self.gate.breaker.tick(now, settings, &mut self.rng) {
+                self.notices.push(now, Event::ServiceBreaker { change });
+            }
+        }
         if self.pool.due() > now {
             return;
         }
@@ -268,7 +285,7 @@ impl Service {
     pub(crate) fn admit(&mut self, now: Time, index: u32) -> Option<(EndpointId, Permit, u32)> {
         let id = self.pool.id(index)?;
         let endpoint = self.pool.get_mut(id)?;
-        let permit = endpoint.breaker.admit(now, &self.rules.breaker)?;
+        let permit = endpoint.breaker.admit(now, &self.rules.breaker).ok()?;
         endpoint.watch.sent(now);
         endpoint.attempts += 1;
         let tier = endpoint.tier;
@@ -377,6 +394,10 @@ impl Service {
             self.counts.failed_attempts += 1;
             self.counts.failed_since_success += 1;
         }
+        if matches!(outcome, Outcome::Answered { .. }) {
+            let throttled = class == Class::Throttled;
+            self.gate.rate.on_answer(now, sent_at, throttled, &self.rules.rate);
+        }
         let Some((endpoint, tier)) = self.pool.with_tier(id) else { return };
         let probe = kind == DeadlineKind::Probe
             && matches!(outcome, Outcome::Failed { fault: Fault::Timeout, .. });
@@ -408,18 +429,19 @@ impl Service {
                 self.counts.failed_since_success = 0;
             }
             Class::Failure => endpoint.failed += 1,
-            Class::Ignored => (),
+            Class::Throttled | Class::Ignored => (),
         }
         // One call is one sample: failing at the same endpoint again says nothing new, unless
         // it is the attempt a half-open breaker waits for.
         let repeated =
-            again && class == Class::Failure && endpoint.breaker.state() == State::Closed;
+            again && class != Class::Success && endpoint.breaker.state() == State::Closed;
         // And of a streamed answer only the end of its body tells.
         let open = streamed && class == Class::Success;
         // A probe on a short leash that found nothing has not failed: it was not given its time.
         let counted = if repeated || open || probe { Class::Ignored } else { class };
-        let change =
-            endpoint.breaker.record(now, permit, counted, &self.rules.breaker, &mut self.rng);
+        let took = now.since(sent_at);
+        let rules = &self.rules.breaker;
+        let change = endpoint.breaker.record(now, permit, counted, took, rules, &mut self.rng);
         let number = endpoint.tier;
         let tier = &self.pool.tiers[number as usize];
         if let Outcome::Failed { fault, .. } = outcome
@@ -468,8 +490,9 @@ impl Service {
             Ok(()) => Class::Success,
             Err(_) => Class::Failure,
         };
-        let change =
-            endpoint.breaker.late(now, ticket.permit, class, &self.rules.breaker, &mut self.rng);
+        // When it was sent is not known here; a body may be read as slowly as its reader likes.
+        let (took, rules) = (Duration::ZERO, &self.rules.breaker);
+        let change = endpoint.breaker.late(now, ticket.permit, class, took, rules, &mut self.rng);
         if let Err(fault) = result {
             self.counts.failed_attempts += 1;
             self.counts.failed_since_success += 1;
@@ -607,11 +630,12 @@ fn endpoint_label(pool: &Pool, id: EndpointId) -> Arc<str> {
 fn transition(endpoint: &Endpoint, tier: &Tier, change: Transition) -> Event {
     let (cluster, endpoint) = (tier.cluster.clone(), endpoint.label.clone());
     match change {
-        Transition::Opened { trip, interval } => {
+        _ if change.shadow() => Event::BreakerShadow { cluster, endpoint, change },
+        Transition::Opened { trip, interval, .. } => {
             Event::BreakerOpened { cluster, endpoint, trip, interval }
         }
-        Transition::HalfOpened => Event::BreakerHalfOpened { cluster, endpoint },
-        Transition::Closed => Event::BreakerClosed { cluster, endpoint },
+        Transition::HalfOpened { .. } => Event::BreakerHalfOpened { cluster, endpoint },
+        Transition::Closed { .. } => Event::BreakerClosed { cluster, endpoint },
     }
 }
 

@@ -152,7 +152,7 @@ fn policy(dice: &mut Dice) -> Policy {
     policy.retry.backoff.max = dice.millis(80, 800);
     policy.budget.ratio = f64::from(dice.between(0, 10)) / 10.0;
     policy.budget.min_per_second = dice.between(0, 20);
-    policy.breaker.failures = dice.between(1, 6);
+    policy.breaker.failures = Some(dice.between(1, 6));
     policy.breaker.open = dice.millis(50, 600);
     policy.breaker.open_max = dice.millis(600, 1_500);
     policy.breaker.half_open_permits = dice.between(1, 3);

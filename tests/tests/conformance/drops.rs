@@ -97,7 +97,7 @@ fn case_x_14_a_dropped_probe_leaves_its_permit_to_the_next_call<S: Subject>() {
         .endpoint("billing", server.url())
         .configure(|config| {
             config.policy.retry.max_attempts = 1;
-            config.policy.breaker.failures = 1;
+            config.policy.breaker.failures = Some(1);
             config.policy.breaker.open = Duration::from_millis(50);
         })
         .build()

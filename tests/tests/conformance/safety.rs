@@ -37,7 +37,7 @@ impl Stage {
             .configure(|config| {
                 let service = config.services.entry("orders".into()).or_default();
                 service.endpoints = endpoints.collect();
-                config.policy.breaker.enabled = false;
+                config.policy.breaker.mode = origin_core::config::Mode::Disabled;
                 config.policy.budget.enabled = false;
                 config.policy.retry.max_attempts = 8;
                 config.policy.retry.backoff.base = Duration::from_millis(1);
