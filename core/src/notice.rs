@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Fault, Outcome};
 use crate::policy::breaker::{Transition, Trip};
-use crate::policy::{concurrency, health};
+use crate::policy::{concurrency, health, outlier, tiers};
 use crate::service::Overload;
 use crate::time::Time;
 
@@ -136,6 +136,22 @@ pub enum Event {
         /// `true` when this is a return to a preferred cluster.
         failback: bool,
     },
+    /// The first choice among the clusters, or the split of the load between them, changed.
+    Tier {
+        /// The cluster concerned.
+        cluster: Arc<str>,
+        /// What changed. Tiers are numbered in failover order, from 0.
+        change: tiers::Change,
+    },
+    /// An endpoint was left out because it is worse than its peers, spared, or taken back.
+    Outlier {
+        /// Its cluster.
+        cluster: Arc<str>,
+        /// Its address.
+        endpoint: Arc<str>,
+        /// What happened, with the numbers.
+        change: outlier::Change,
+    },
     /// The breaker of the service as a whole changed its state.
     ServiceBreaker {
         /// How.
@@ -251,6 +267,10 @@ impl fmt::Display for Event {
             Event::Switched { from, to, failback: true } => write!(f, "back from {from} to {to}"),
             Event::Switched { from, to, failback: false } => {
                 write!(f, "now answered by {to} instead of {from}")
+            }
+            Event::Tier { cluster, change } => write!(f, "{change} ({cluster})"),
+            Event::Outlier { cluster, endpoint, change } => {
+                write!(f, "{endpoint} ({cluster}) {change}")
             }
             Event::ServiceBreaker { change } => write!(f, "breaker of the service {change}"),
             Event::Shed { why } => write!(f, "calls are not let in: {why}"),

@@ -402,6 +402,7 @@ impl Scenario {
                     address: address(&cluster.name, index),
                     cluster: cluster.name.clone(),
                     role: cluster.role,
+                    ..EndpointConfig::at("")
                 })
             });
             let config =

@@ -10,12 +10,12 @@ use event_listener::Event;
 use origin_core::config::Rules;
 use origin_core::discovery::Directory;
 use origin_core::discovery::directory::Resolution;
-use origin_core::discovery::plan::injected;
+use origin_core::discovery::plan::configured;
 use origin_core::job::{Asker, JobId, JobOutcome, Poll};
 use origin_core::notice::Notice;
 use origin_core::ops::secrets::Token;
 use origin_core::snapshot::Snapshot;
-use origin_core::{Address, Config, ConfigError, Error, Service, Time};
+use origin_core::{Config, ConfigError, Error, Service, Time};
 
 use crate::runtime::Runtime;
 
@@ -132,20 +132,16 @@ impl<R: Runtime> Hub<R> {
         let own = self.config.services.get(name);
         let (rules, profiles) = self.config.rules_for(name)?;
         let mut service = Service::new(name.into(), rules, self.seed).with_profiles(profiles);
-        let mut endpoints = Vec::new();
-        for endpoint in own.into_iter().flat_map(|own| &own.endpoints) {
-            let address = Address::parse(&endpoint.address).map_err(|e| {
-                ConfigError::new(format!("services.{name}.endpoints"), e.to_string())
-            })?;
-            endpoints.push((Arc::from(endpoint.cluster.as_str()), endpoint.role, address));
-        }
+        let local = self.config.local_cluster.as_deref();
+        let endpoints = match own {
+            Some(own) => configured(name, own, local)?,
+            None => Vec::new(),
+        };
         let discovered = endpoints.is_empty();
         // Held until the slot is there: a document that came in between would miss it.
         let mut directory = None;
         let resolution = match &self.directory {
-            _ if !discovered => {
-                Resolution::Found(injected(&endpoints, self.config.local_cluster.as_deref()))
-            }
+            _ if !discovered => Resolution::Found(endpoints),
             Some(mutex) => directory.insert(lock(mutex)).resolve(now, name),
             None => Resolution::Absent(Vec::new()),
         };

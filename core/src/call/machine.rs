@@ -38,7 +38,7 @@ use crate::policy::retryable::{NoRetry, NotRetried};
 use crate::policy::tokens::{After, Taken};
 use crate::pool::{EndpointId, Tried};
 use crate::rng::Pcg32;
-use crate::service::{Entry, Pass, Service};
+use crate::service::{Entry, Overload, Pass, Service};
 use crate::time::Time;
 
 /// Attempts of one call that can be out at the same time.
@@ -307,15 +307,19 @@ impl Call {
             return self.fail(service, now, Why::Deadline(DeadlineKind::Total), Time::NEVER);
         }
         match self.pick(service, now) {
-            Some((index, why)) => {
+            Ok((index, why)) => {
                 let stalled = Outcome::Failed { fault: Fault::Stalled, sent: Sent::Maybe };
                 let rescued = self.last == Some(stalled) && why != Choice::Again;
                 self.send(service, now, index, if rescued { Choice::Rescue } else { why })
             }
-            None if service.pool.tiers.is_empty() => {
+            Err(_) if service.pool.tiers.is_empty() => {
                 self.fail(service, now, Why::NoEndpoints, Time::NEVER)
             }
-            None => {
+            Err(Some(refusal)) => {
+                let why = Why::Overload(Overload::Tiers(refusal));
+                self.fail(service, now, why, Time::NEVER)
+            }
+            Err(None) => {
                 let why = if self.attempts == 0 { Why::Refused } else { Why::Exhausted };
                 let until = service.pool.due();
                 self.fail(service, now, why, until)
@@ -590,7 +594,7 @@ impl Call {
         if self.attempts >= self.most(service) {
             return self.fail(service, now, Why::Exhausted, Time::NEVER);
         }
-        let Some((index, why)) = self.pick(service, now) else {
+        let Ok((index, why)) = self.pick(service, now) else {
             let until = service.pool.due();
             return self.fail(service, now, Why::Exhausted, until);
         };

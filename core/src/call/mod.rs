@@ -14,8 +14,10 @@ pub(crate) use machine::Live;
 
 use crate::config::MethodClass;
 use crate::outcome::Outcome;
+use crate::policy::balance::route::RouteId;
 use crate::policy::breaker::Permit;
 use crate::policy::queue::Priority;
+use crate::policy::tiers;
 use crate::pool::EndpointId;
 use crate::service::Overload;
 use crate::time::Time;
@@ -35,6 +37,11 @@ pub struct CallSpec {
     pub max_attempts: u8,
     /// How much the call matters when not all can be let in.
     pub priority: Priority,
+    /// Calls with the same number go to the same endpoint, if the balancer is a ring or
+    /// rendezvous; 0 is none. A hash of whatever should stay together.
+    pub affinity: u64,
+    /// Which endpoints it may use; see `balance.routes`.
+    pub route: RouteId,
     /// No second attempt beside the first, whatever the policy says.
     pub no_hedge: bool,
     /// Deadline of the whole call, instead of the policy's.
@@ -56,6 +63,8 @@ impl CallSpec {
         profile: 0,
         max_attempts: 0,
         priority: Priority::Normal,
+        affinity: 0,
+        route: RouteId::DEFAULT,
         no_hedge: false,
         total: None,
         attempt: None,
@@ -98,6 +107,10 @@ pub enum Choice {
     Preferred,
     /// The clusters before it have no sound endpoint ready.
     Spill,
+    /// Its cluster has a share of the load.
+    Share(tiers::Why),
+    /// Its breaker is half-open, and this attempt finds out.
+    Probe,
     /// Another endpoint of the same cluster.
     OtherEndpoint,
     /// A second attempt beside one that takes longer than most: the first answer wins.

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Policy, field};
 use crate::address::Address;
+use crate::policy::balance::route::Routes;
 use crate::policy::retryable::Retryable;
 use crate::policy::{
-    backoff, breaker, budget, concurrency, health, hedge, latency, queue, rate, remaining, stall,
-    throttle, timeout, tokens,
+    backoff, balance, breaker, budget, concurrency, health, hedge, latency, outlier, queue, rate,
+    remaining, stall, throttle, tiers, timeout, tokens,
 };
 
 /// A refused configuration: which field, and what is wrong with it.
@@ -82,6 +83,10 @@ pub struct Rules {
     pub concurrency: concurrency::Settings,
     pub queue: queue::Settings,
     pub rate: rate::Settings,
+    pub balance: balance::Settings,
+    pub routes: Routes,
+    pub failover: tiers::Settings,
+    pub outlier: outlier::Settings,
     pub stall: stall::Settings,
     pub checks: health::Settings,
 }
@@ -154,6 +159,10 @@ impl Rules {
             concurrency: concurrency::Settings::of(&policy.concurrency, &under("concurrency"))?,
             queue: queue::Settings::of(&policy.queue, &under("queue"))?,
             rate: rate::Settings::of(&policy.rate, &under("rate"))?,
+            balance: balance::Settings::of(&policy.balance, &under("balance"))?,
+            routes: Routes::of(&policy.balance.routes, &under("balance.routes"))?,
+            failover: tiers::Settings::of(&policy.failover, &under("failover"))?,
+            outlier: outlier::Settings::of(&policy.outlier, &under("outlier"))?,
             stall: stall::Settings::of(stall, &under("stall"))?,
             checks: health::Settings::of(checks, &under("checks"))?,
         })

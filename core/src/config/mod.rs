@@ -156,6 +156,17 @@ pub struct EndpointConfig {
     /// What that cluster is. The local cluster is recognised by name. Default backup.
     #[serde(default)]
     pub role: Role,
+    /// Its share of the calls, where the balancer heeds weights. 0–1 000 000, default 1; one of
+    /// weight 0 is used when nobody else is left.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// What is known about it, for routes: `zone = "a"`, `version = "2"`.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 fn default_cluster() -> String {
@@ -166,7 +177,13 @@ impl EndpointConfig {
     /// An endpoint in the cluster `static`.
     #[must_use]
     pub fn at(address: impl Into<String>) -> Self {
-        EndpointConfig { address: address.into(), cluster: default_cluster(), role: Role::Backup }
+        EndpointConfig {
+            address: address.into(),
+            cluster: default_cluster(),
+            role: Role::Backup,
+            weight: 1,
+            metadata: BTreeMap::new(),
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdaptiveTimeoutConfig, BreakerConfig, ChecksConfig, ConcurrencyConfig, HedgeConfig,
-    LatencyConfig, Mode, PropagateConfig, QueueConfig, RateConfig, RetryConfig, ThrottleConfig,
+    AdaptiveTimeoutConfig, BalanceConfig, BreakerConfig, ChecksConfig, ConcurrencyConfig,
+    FailoverConfig, HedgeConfig, LatencyConfig, Mode, OutlierConfig, PropagateConfig, QueueConfig,
+    RateConfig, RetryConfig, ThrottleConfig,
 };
 
 /// All policies of one service.
@@ -41,6 +42,12 @@ pub struct Policy {
     pub queue: QueueConfig,
     /// Calls per time. Default off.
     pub rate: RateConfig,
+    /// Which endpoint of a cluster is taken.
+    pub balance: BalanceConfig,
+    /// When load leaves a cluster, when it comes back, and how much may leave.
+    pub failover: FailoverConfig,
+    /// When an endpoint is left out because it is worse than its peers.
+    pub outlier: OutlierConfig,
     /// When an endpoint that answers nothing is avoided before its attempts time out.
     pub stall: StallConfig,
     /// How endpoints are asked whether they are healthy, besides by calls.
@@ -63,6 +70,9 @@ impl Default for Policy {
             concurrency: ConcurrencyConfig::default(),
             queue: QueueConfig::default(),
             rate: RateConfig::default(),
+            balance: BalanceConfig::default(),
+            failover: FailoverConfig::default(),
+            outlier: OutlierConfig::default(),
             stall: StallConfig::default(),
             checks: ChecksConfig::default(),
         }

@@ -179,10 +179,8 @@ impl Document {
             for text in addresses.into_iter().flat_map(Addresses::iter) {
                 match Address::parse(text) {
                     Ok(address) => found.push(Candidate {
-                        cluster: cluster.clone(),
-                        place,
-                        address,
                         health: health.clone(),
+                        ..Candidate::new(cluster.clone(), place, address)
                     }),
                     Err(e) => {
                         refused.push(Refused { cluster: cluster.clone(), reason: e.to_string() })

@@ -1,12 +1,14 @@
 //! Failover order: local cluster, then the primary, then every backup in the order of the
 //! document; no cluster twice (000-08…12).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::Role;
 use crate::address::Address;
+use crate::config::{ConfigError, ServiceConfig};
 
 /// What a cluster is to this client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,6 +34,19 @@ pub struct Candidate {
     pub address: Address,
     /// Path that answers whether it is healthy, if known.
     pub health: Option<Arc<str>>,
+    /// Its share of the calls, where the balancer heeds weights. Usually 1.
+    pub weight: u32,
+    /// What is known about it, for routes: zone, version.
+    pub metadata: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+impl Candidate {
+    /// An endpoint of which nothing more is known.
+    #[must_use]
+    pub fn new(cluster: Arc<str>, place: Place, address: Address) -> Candidate {
+        let metadata = BTreeMap::new();
+        Candidate { cluster, place, address, health: None, weight: 1, metadata }
+    }
 }
 
 /// The clusters in order of preference. The first one with role primary is the primary; a second
@@ -55,6 +70,38 @@ pub(super) fn order(clusters: &[(Arc<str>, Role)], local: Option<&str>) -> Vec<(
     ordered
 }
 
+/// The endpoints of a service that configuration knows, in the same order.
+///
+/// # Errors
+/// The first address that is none, by its field.
+pub fn configured(
+    name: &str,
+    service: &ServiceConfig,
+    local: Option<&str>,
+) -> Result<Vec<Candidate>, ConfigError> {
+    let clusters: Vec<(Arc<str>, Role)> =
+        service.endpoints.iter().map(|e| (e.cluster.as_str().into(), e.role)).collect();
+    let mut found = Vec::with_capacity(service.endpoints.len());
+    for (cluster, place) in order(&clusters, local) {
+        for (index, endpoint) in service.endpoints.iter().enumerate() {
+            if *endpoint.cluster != *cluster {
+                continue;
+            }
+            let field = || format!("services.{name}.endpoints[{index}].address");
+            let address = Address::parse(&endpoint.address)
+                .map_err(|e| ConfigError::new(field(), e.to_string()))?;
+            let tag =
+                |(key, value): (&String, &String)| (key.as_str().into(), value.as_str().into());
+            found.push(Candidate {
+                weight: endpoint.weight,
+                metadata: endpoint.metadata.iter().map(tag).collect(),
+                ..Candidate::new(cluster.clone(), place, address)
+            });
+        }
+    }
+    Ok(found)
+}
+
 /// Injected endpoints in the same order, as if a document had named them.
 #[must_use]
 pub fn injected(endpoints: &[(Arc<str>, Role, Address)], local: Option<&str>) -> Vec<Candidate> {
@@ -64,7 +111,7 @@ pub fn injected(endpoints: &[(Arc<str>, Role, Address)], local: Option<&str>) ->
     for (cluster, place) in order(&clusters, local) {
         for (_, _, address) in endpoints.iter().filter(|(name, _, _)| *name == cluster) {
             let address = address.clone();
-            found.push(Candidate { cluster: cluster.clone(), place, address, health: None });
+            found.push(Candidate::new(cluster.clone(), place, address));
         }
     }
     found

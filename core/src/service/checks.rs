@@ -78,9 +78,9 @@ impl Service {
             self.notices.push(now, Event::HealthChanged { cluster, endpoint: label, change });
         }
         if heard.vouched {
-            // Seam: an active success ends a passive ejection.
+            self.vouched(now, heard.endpoint);
         }
-        self.pool.sync(heard.endpoint, &self.rules);
+        self.sync(now, heard.endpoint);
         heard.change.is_some()
     }
 }

@@ -16,6 +16,7 @@ use crate::policy::concurrency::{Concurrency, Limited, Sample, Slot};
 use crate::policy::queue::{Priority, Shed, Ticket, Turn, WaitQueue};
 use crate::policy::rate::{RateLimit, RateLimited};
 use crate::policy::throttle::{Throttle, Throttled};
+use crate::policy::tiers;
 use crate::time::Time;
 
 /// The state of what guards a service as a whole.
@@ -54,6 +55,8 @@ pub enum Overload {
     Queue(Shed),
     /// The rate limit.
     Rate(RateLimited),
+    /// The cap on what may spill from the first cluster, or panic.
+    Tiers(tiers::Refusal),
 }
 
 impl fmt::Display for Overload {
@@ -64,6 +67,7 @@ impl fmt::Display for Overload {
             Overload::Concurrency(why) => why.fmt(f),
             Overload::Queue(why) => why.fmt(f),
             Overload::Rate(why) => why.fmt(f),
+            Overload::Tiers(why) => why.fmt(f),
         }
     }
 }

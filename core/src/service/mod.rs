@@ -4,6 +4,7 @@
 
 mod checks;
 mod gate;
+mod health;
 
 pub use gate::Overload;
 pub(crate) use gate::{Entry, Gate, Pass};
@@ -28,8 +29,10 @@ use crate::policy::budget::Budget;
 use crate::policy::health::Schedule;
 use crate::policy::hedge::Hedge;
 use crate::policy::latency::Histogram;
+use crate::policy::outlier::Detector;
 use crate::policy::remaining::Text;
 use crate::policy::stall::Watch;
+use crate::policy::tiers::Tiers;
 use crate::policy::timeout::Adaptive;
 use crate::policy::tokens::Tokens;
 use crate::pool::{Endpoint, EndpointId, Pool, Tier};
@@ -74,6 +77,10 @@ pub struct Service {
     adaptive: Adaptive,
     /// Kept only where a policy reads it.
     latency: Option<Box<Histogram>>,
+    pub(crate) tiers: Tiers,
+    /// The clusters that `tiers` knows by position.
+    tier_names: Vec<Arc<str>>,
+    detector: Detector,
     gate: Gate,
     /// Calls refused since the last one ended.
     shed_since_in: u32,
@@ -85,6 +92,8 @@ pub struct Service {
     pub(crate) resolution: Resolution,
     epoch: u64,
     rng: Pcg32,
+    /// Tells clients apart, for the part of a large fleet that each uses.
+    client: u64,
     notices: Notices,
     /// The tier that answered last, and since when.
     active: Option<u32>,
@@ -105,6 +114,10 @@ impl Service {
         });
         Service {
             notices: Notices::new(Some(name.clone())),
+            tiers: Tiers::new(Time::ZERO, 0, &rules.failover),
+            detector: Detector::new(Time::ZERO, &rules.outlier),
+            tier_names: Vec::new(),
+            client: seed,
             gate: Gate::new(&rules),
             shed_since_in: 0,
             tokens: Tokens::new(&rules.tokens),
@@ -223,7 +236,8 @@ impl Service {
             .active
             .and_then(|tier| self.pool.tiers.get(tier as usize))
             .map(|t| t.cluster.clone());
-        let (added, removed) = self.pool.replace(now, candidates, &self.rules);
+        let (added, removed) = self.pool.replace(now, candidates, &self.rules, self.client);
+        self.retier_all(now);
         self.reschedule(now);
         let tier = self.pool.tiers.iter().position(|tier| Some(&tier.cluster) == active.as_ref());
         self.active = tier.and_then(|tier| u32::try_from(tier).ok());
@@ -272,6 +286,7 @@ impl Service {
                 self.notices.push(now, Event::ServiceBreaker { change });
             }
         }
+        self.tick_health(now);
         if self.pool.due() > now {
             return;
         }
@@ -279,6 +294,7 @@ impl Service {
         pool.tick(now, &self.rules, &mut self.rng, |endpoint, tier, change| {
             notices.push(now, transition(endpoint, tier, change));
         });
+        self.retier(now);
     }
 
     /// Takes a permit of the endpoint at `index` and counts the attempt.
@@ -288,10 +304,12 @@ impl Service {
         let permit = endpoint.breaker.admit(now, &self.rules.breaker).ok()?;
         endpoint.watch.sent(now);
         endpoint.attempts += 1;
+        self.pool.loads[index as usize].out += 1;
+        let Some(endpoint) = self.pool.get_mut(id) else { return None };
         let tier = endpoint.tier;
         self.pool.tiers[tier as usize].watch.sent(now);
         self.counts.attempts += 1;
-        self.pool.sync(index, &self.rules);
+        self.sync(now, index);
         Some((id, permit, tier))
     }
 
@@ -301,8 +319,9 @@ impl Service {
             endpoint.breaker.release(permit);
             endpoint.watch.abandoned(now);
             let tier = endpoint.tier;
+            self.pool.done(id.index);
             self.pool.tiers[tier as usize].watch.abandoned(now);
-            self.pool.sync(id.index, &self.rules);
+            self.sync(now, id.index);
         }
     }
 
@@ -312,7 +331,8 @@ impl Service {
             endpoint.breaker.release(live.permit);
             endpoint.watch.silent_among(now, &self.rules.stall);
             tier.watch.silent_among(now, &self.rules.stall);
-            self.pool.sync(live.endpoint.index, &self.rules);
+            self.pool.done(live.endpoint.index);
+            self.sync(now, live.endpoint.index);
         }
     }
 
@@ -322,8 +342,9 @@ impl Service {
             endpoint.breaker.release(live.permit);
             let _ = endpoint.watch.silent(now, &self.rules.stall);
             let tier = endpoint.tier;
+            self.pool.done(live.endpoint.index);
             self.pool.tiers[tier as usize].watch.silent_among(now, &self.rules.stall);
-            self.pool.sync(live.endpoint.index, &self.rules);
+            self.sync(now, live.endpoint.index);
         }
     }
 
@@ -398,6 +419,17 @@ impl Service {
             let throttled = class == Class::Throttled;
             self.gate.rate.on_answer(now, sent_at, throttled, &self.rules.rate);
         }
+        let took = now.since(sent_at);
+        let ewma = &self.rules.balance.ewma;
+        if self.pool.get(id).is_some() {
+            let load = &mut self.pool.loads[id.index as usize];
+            load.out = load.out.saturating_sub(1);
+            match class {
+                Class::Success => load.ewma.answered(now, took, ewma),
+                Class::Failure | Class::Throttled => load.ewma.failed(now, took, ewma),
+                Class::Ignored => (),
+            }
+        }
         let Some((endpoint, tier)) = self.pool.with_tier(id) else { return };
         let probe = kind == DeadlineKind::Probe
             && matches!(outcome, Outcome::Failed { fault: Fault::Timeout, .. });
@@ -439,7 +471,17 @@ impl Service {
         let open = streamed && class == Class::Success;
         // A probe on a short leash that found nothing has not failed: it was not given its time.
         let counted = if repeated || open || probe { Class::Ignored } else { class };
-        let took = now.since(sent_at);
+        if counted != Class::Ignored && self.rules.outlier.enabled {
+            let failed = counted != Class::Success;
+            let endpoints = self.tiers.health().iter().map(|tier| tier.total).sum();
+            let (settings, rng) = (&self.rules.outlier, &mut self.rng);
+            let outlier = &mut endpoint.outlier;
+            let change = self.detector.record(now, outlier, failed, endpoints, settings, rng);
+            if let Some(change) = change {
+                let (cluster, label) = (tier.cluster.clone(), endpoint.label.clone());
+                self.notices.push(now, Event::Outlier { cluster, endpoint: label, change });
+            }
+        }
         let rules = &self.rules.breaker;
         let change = endpoint.breaker.record(now, permit, counted, took, rules, &mut self.rng);
         let number = endpoint.tier;
@@ -459,7 +501,7 @@ impl Service {
         if class == Class::Success && self.active != Some(number) {
             self.switch(now, number, sent_at);
         }
-        self.pool.sync(id.index, &self.rules);
+        self.sync(now, id.index);
     }
 
     /// The service is answered by another cluster than before. An answer to an attempt from
@@ -507,7 +549,7 @@ impl Service {
             let tier = &self.pool.tiers[endpoint.tier as usize];
             self.notices.push(now, transition(endpoint, tier, change));
         }
-        self.pool.sync(ticket.endpoint.index, &self.rules);
+        self.sync(now, ticket.endpoint.index);
     }
 
     pub(crate) fn tier_of(&self, index: u32) -> Option<u32> {

@@ -22,12 +22,7 @@ pub fn candidates(sizes: &[usize]) -> Vec<Candidate> {
         let place = [Place::Local, Place::Primary, Place::Backup][tier.min(2)];
         for n in 0..*size {
             let address = Address::parse(&format!("http://c{tier}-{n}:80")).unwrap();
-            found.push(Candidate {
-                cluster: format!("c{tier}").into(),
-                place,
-                address,
-                health: None,
-            });
+            found.push(Candidate::new(format!("c{tier}").into(), place, address));
         }
     }
     found

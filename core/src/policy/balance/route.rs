@@ -142,6 +142,12 @@ impl Predicate {
         Ok(compiled)
     }
 
+    /// Whether it has no condition.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.require.is_empty() && self.exclude.is_empty()
+    }
+
     /// Whether an endpoint with this metadata satisfies it.
     #[must_use]
     pub fn holds(&self, metadata: &Metadata) -> bool {
@@ -273,6 +279,23 @@ impl Routes {
     pub fn find(&self, name: &str) -> Option<RouteId> {
         let number = self.routes.iter().position(|route| &*route.name == name)?;
         Some(RouteId(1 << number))
+    }
+
+    /// Whether `route` excludes any endpoint.
+    #[must_use]
+    pub fn restricts(&self, route: RouteId) -> bool {
+        self.route(route).is_some_and(|route| !route.fits.is_empty())
+    }
+
+    /// Whether `route` prefers some of its endpoints.
+    #[must_use]
+    pub fn prefers(&self, route: RouteId) -> bool {
+        self.route(route).is_some_and(|route| !route.prefers.is_empty())
+    }
+
+    #[inline]
+    fn route(&self, route: RouteId) -> Option<&Route> {
+        self.routes.get(route.0.trailing_zeros() as usize)
     }
 
     /// The name of `route`.

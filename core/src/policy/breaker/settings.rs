@@ -56,6 +56,12 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Whether it acts, and not only reports.
+    #[must_use]
+    pub const fn enforces(&self) -> bool {
+        matches!(self.mode, Mode::Enforce)
+    }
+
     /// Checks `config`, which stands at `path`, and compiles it.
     ///
     /// # Errors

@@ -1,0 +1,91 @@
+//! One endpoint of a service: what is known about it, apart from what the balancer reads for
+//! every pick ([`Load`], kept densely beside).
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::Address;
+use crate::discovery::Place;
+use crate::policy::balance::ewma::PeakEwma;
+use crate::policy::balance::route::Tags;
+use crate::policy::breaker::{Breaker, State};
+use crate::policy::health::Status;
+use crate::policy::outlier::Outlier;
+use crate::policy::stall::Watch;
+use crate::time::Time;
+
+/// Names an endpoint of a service; never reused for another one while the first 2³² changes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EndpointId {
+    pub(crate) index: u32,
+    pub(super) generation: u32,
+}
+
+/// The list of its tier that an endpoint stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum List {
+    /// Healthy, as far as is known.
+    Ready,
+    /// Degraded: used when the healthy ones do not suffice.
+    Degraded,
+    /// Its breaker lets an attempt through to find out.
+    Probing,
+    /// Its breaker would let it be called; health checks or outlier detection would not.
+    Barred,
+}
+
+/// How many lists there are.
+pub(super) const LISTS: usize = 4;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Endpoint {
+    pub(crate) address: Address,
+    pub(crate) label: Arc<str>,
+    pub(crate) place: Place,
+    pub(crate) tier: u32,
+    pub(crate) breaker: Breaker,
+    pub(crate) watch: Watch,
+    pub(crate) outlier: Outlier,
+    /// What active checks say.
+    pub(crate) health: Status,
+    /// The path that a check asks, if discovery names one.
+    pub(crate) check: Option<Arc<str>>,
+    /// Which routes it fits.
+    pub(crate) tags: Tags,
+    pub(crate) attempts: u64,
+    pub(crate) failed: u64,
+    pub(crate) last_success: Option<Time>,
+    pub(super) generation: u32,
+    /// Its list, and its position there; `None` while its breaker refuses.
+    pub(super) listed: Option<(List, u32)>,
+    /// Key under which it stands in the timers.
+    pub(super) due: Time,
+}
+
+impl Endpoint {
+    /// The list it belongs to.
+    pub(super) fn belongs(&self, breaker: &crate::policy::breaker::Settings) -> Option<List> {
+        if !self.breaker.would_admit(breaker) {
+            return None;
+        }
+        if self.outlier.is_ejected() || self.health == Status::Unhealthy {
+            return Some(List::Barred);
+        }
+        if breaker.enforces() && matches!(self.breaker.state(), State::HalfOpen { .. }) {
+            return Some(List::Probing);
+        }
+        Some(if self.health == Status::Degraded { List::Degraded } else { List::Ready })
+    }
+}
+
+/// What a pick reads of an endpoint: half a cache line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[repr(align(32))]
+pub(crate) struct Load {
+    pub(crate) ewma: PeakEwma,
+    /// When it came or came back, for slow start.
+    pub(crate) since: Time,
+    pub(crate) out: u32,
+    pub(crate) weight: u32,
+}
