@@ -148,7 +148,13 @@ impl<R: Runtime> Flight<R> {
         loop {
             self.seen = now;
             let mut service = lock(&self.slot.service);
-            match self.call.step(&mut service, now, event) {
+            let epoch = service.epoch();
+            let action = self.call.step(&mut service, now, event);
+            if service.epoch() != epoch {
+                // A place has become free: who waits for one should look.
+                self.slot.moved.notify(usize::MAX);
+            }
+            match action {
                 Action::Send { attempt, to, deadline, why, wake } => {
                     let target: Option<Target> = service.address(to).and_then(|address| {
                         Some((address.join(&self.request.path)?, address.host().cloned()))
@@ -296,7 +302,12 @@ impl<R: Runtime> Drop for Flight<R> {
     fn drop(&mut self) {
         if !self.over {
             let now = self.hub.runtime.now();
-            let _ = self.call.step(&mut lock(&self.slot.service), now, Event::Abandoned);
+            let mut service = lock(&self.slot.service);
+            let epoch = service.epoch();
+            let _ = self.call.step(&mut service, now, Event::Abandoned);
+            if service.epoch() != epoch {
+                self.slot.moved.notify(usize::MAX);
+            }
         }
     }
 }

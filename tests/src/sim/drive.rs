@@ -123,9 +123,17 @@ impl World {
             let Some(slot) = self.slots.get_mut(&flight.service) else { return };
             let service = &mut slot.service;
             flight.turn += 1;
-            flight.steps += 1;
+            flight.steps += u32::from(!matches!(flight.at, At::Parked { .. }));
+            let epoch = service.epoch();
             let action = flight.call.step(service, now, input);
+            let roused = (service.epoch() != epoch).then(|| flight.service.clone());
             self.audit.action(now, number, flight, service, action);
+            if let Some(name) = roused {
+                self.rouse(&name);
+            }
+            let Some(flight) = self.flights.get_mut(&number) else { return };
+            let Some(slot) = self.slots.get_mut(&flight.service) else { return };
+            let service = &mut slot.service;
             match action {
                 Action::Send { attempt, to, deadline, why, wake } => {
                     flight.at = At::Live;
@@ -187,6 +195,15 @@ impl World {
         }
     }
 
+    /// The epoch of a service moved: its parked calls look.
+    fn rouse(&mut self, service: &Arc<str>) {
+        for (number, flight) in self.flights.iter().filter(|(_, f)| f.service == *service) {
+            if let At::Parked { carrying: None, .. } = flight.at {
+                self.queue.push(self.now, Event::Wake { call: *number, turn: flight.turn });
+            }
+        }
+    }
+
     /// The timer of a call came, or its epoch moved.
     pub(super) fn woken(&mut self, number: u64, turn: u32) {
         let Some(flight) = self.flights.get(&number) else { return };
@@ -229,6 +246,7 @@ impl World {
         if let Some(slot) = self.slots.get_mut(&name) {
             let _ = flight.call.step(&mut slot.service, self.now, Input::Abandoned);
         }
+        self.rouse(&name);
         self.flights.remove(&number);
         self.write(Some(number), What::Dropped);
         if let Some(job) = job {

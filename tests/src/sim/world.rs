@@ -329,6 +329,12 @@ impl World {
         &self.audit.violations
     }
 
+    /// The configuration of the client.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Notices of switches, breakers and suppressed retries.
     #[must_use]
     pub fn notices(&self) -> &[Notice] {
