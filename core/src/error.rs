@@ -11,6 +11,7 @@ use crate::call::{DeadlineKind, Why};
 use crate::config::ConfigError;
 use crate::discovery::DiscoveryError;
 use crate::request::Report;
+use crate::service::Overload;
 
 /// Everything that can go wrong with a call, and with building a client.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -138,8 +139,23 @@ pub struct Skipped {
     pub cluster: Arc<str>,
     /// Its address.
     pub endpoint: Arc<str>,
-    /// How long its breaker stays as it is; zero while a half-open attempt is out.
+    /// Why it was not tried.
+    pub why: Skip,
+    /// How long that lasts, if nothing else happens; zero while a half-open attempt is out, and
+    /// where only a health check can tell.
     pub open_for: Duration,
+}
+
+/// Why an endpoint was not tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Skip {
+    /// Its breaker is open, or its half-open permits are out.
+    Breaker,
+    /// It is worse than its peers and left out for a while.
+    Ejected,
+    /// Health checks say that it does not work.
+    Unhealthy,
 }
 
 impl fmt::Display for Failure {
@@ -158,6 +174,10 @@ impl fmt::Display for Failure {
             }
             Why::Budget => f.write_str("no answer, and the retry budget is spent")?,
             Why::NotRepeatable => f.write_str("no answer, and repeating is not safe")?,
+            Why::NotRetried => {
+                f.write_str("no answer, and failures of this kind are not repeated")?
+            }
+            Why::Overload(why) => write!(f, "not let in: {why}")?,
             Why::Abandoned => f.write_str("dropped by the caller")?,
             _ => f.write_str("no candidate gave a usable answer")?,
         }
@@ -166,7 +186,14 @@ impl fmt::Display for Failure {
             write!(f, "; {} ({}): {}", a.endpoint, a.cluster, a.outcome)?;
         }
         for s in self.skipped.iter().take(20) {
-            write!(f, "; {} ({}): breaker open for {:.1?}", s.endpoint, s.cluster, s.open_for)?;
+            let (endpoint, cluster, span) = (&s.endpoint, &s.cluster, s.open_for);
+            match s.why {
+                Skip::Breaker => {
+                    write!(f, "; {endpoint} ({cluster}): breaker open for {span:.1?}")?
+                }
+                Skip::Ejected => write!(f, "; {endpoint} ({cluster}): ejected for {span:.1?}")?,
+                Skip::Unhealthy => write!(f, "; {endpoint} ({cluster}): unhealthy")?,
+            }
         }
         if self.skipped.len() > 20 {
             write!(f, "; and {} more not tried", self.skipped.len() - 20)?;
@@ -247,7 +274,16 @@ impl Error {
     /// "Circuit breaker open": refused without sending because breakers are open.
     #[must_use]
     pub fn is_circuit_open(&self) -> bool {
-        matches!(self, Error::Refused(failure) if failure.why == Why::Refused)
+        let open = [Why::Refused, Why::Overload(Overload::Breaker)];
+        matches!(self, Error::Refused(failure) if open.contains(&failure.why))
+    }
+
+    /// Whether the service was not asked because it, or this client, has too much to do: trying
+    /// again at once, here or in the caller above, would make it worse.
+    #[must_use]
+    pub fn is_overloaded(&self) -> bool {
+        self.failure().is_some_and(|f| matches!(f.why, Why::Overload(_)))
+            || self.status() == Some(429)
     }
 
     /// Whether a deadline ended it.
@@ -269,6 +305,9 @@ impl Error {
             }
             Error::Refused(f) if f.why == Why::NoEndpoints => {
                 "add endpoints of the service to the discovery document"
+            }
+            Error::Refused(f) if matches!(f.why, Why::Overload(_)) => {
+                "ask for less, later; raise the named limit if the service can bear it"
             }
             Error::Refused(_) => "wait for the time named; the endpoints failed repeatedly before",
             Error::Deadline(_) => "look at the listed endpoints, or allow more time",

@@ -136,6 +136,8 @@ pub enum Event {
         /// `true` when this is a return to a preferred cluster.
         failback: bool,
     },
+    /// Other rules are in force.
+    Reconfigured,
     /// The first choice among the clusters, or the split of the load between them, changed.
     Tier {
         /// The cluster concerned.
@@ -268,6 +270,7 @@ impl fmt::Display for Event {
             Event::Switched { from, to, failback: false } => {
                 write!(f, "now answered by {to} instead of {from}")
             }
+            Event::Reconfigured => f.write_str("other rules are in force"),
             Event::Tier { cluster, change } => write!(f, "{change} ({cluster})"),
             Event::Outlier { cluster, endpoint, change } => {
                 write!(f, "{endpoint} ({cluster}) {change}")

@@ -21,6 +21,7 @@ pub(crate) enum Next {
     /// an async loop keeps this over its awaits, and every byte of it is copied per call.
     Send(Shot),
     /// Drop this attempt; then [`Flight::wake`].
+    #[cfg_attr(not(feature = "hyper"), allow(dead_code))] // only an async loop can
     Cancel(AttemptId),
     /// Wait for the epoch to move, until then at most; then [`Flight::wake`].
     Park { until: Time, epoch: u64 },
@@ -41,6 +42,7 @@ pub(crate) struct Shot {
     /// To be given up then.
     pub(crate) until: Time,
     /// If it is still out then, [`Flight::wake`].
+    #[cfg_attr(not(feature = "hyper"), allow(dead_code))] // only an async loop can
     pub(crate) wake: Time,
 }
 
@@ -194,14 +196,7 @@ impl<R: Runtime> Flight<R> {
                 }
                 Action::Done(Verdict::Failed { why, until }) => {
                     self.over = true;
-                    let skipped = service
-                        .refusals(now)
-                        .map(|(cluster, endpoint, open_for)| Skipped {
-                            cluster,
-                            endpoint,
-                            open_for,
-                        })
-                        .collect();
+                    let skipped = service.refusals(now).collect();
                     let known = service.known().to_vec();
                     let discovery = service.discovery_error();
                     drop(service);
@@ -274,7 +269,7 @@ impl<R: Runtime> Flight<R> {
         });
         let failure = Box::new(Failure { why, retry_in, report: self.report_at(now), skipped });
         match why {
-            Why::Refused | Why::NoEndpoints => Error::Refused(failure),
+            Why::Refused | Why::NoEndpoints | Why::Overload(_) => Error::Refused(failure),
             Why::Deadline(_) => Error::Deadline(failure),
             _ => Error::Exhausted(failure),
         }

@@ -8,7 +8,10 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method};
+use origin_core::policy::balance::hash;
+use origin_core::policy::queue::Priority;
 use origin_core::rng::Pcg32;
+use origin_core::service::Order;
 use origin_core::{Error, Request, Response};
 use serde::Serialize;
 
@@ -61,6 +64,20 @@ impl<R: Runtime> Upstream<R> {
         };
         let upstream = self.clone();
         RequestBuilder { upstream, request: Request::new(method, path), mistake }
+    }
+
+    /// Gives an order to the breakers of the endpoints at `address`; returns how many there are.
+    pub fn order(&self, address: &str, order: Order) -> usize {
+        let now = self.hub.runtime.now();
+        let mut service = crate::hub::lock(&self.slot.service);
+        let endpoints: Vec<_> = service.endpoints_at(address).collect();
+        endpoints.into_iter().filter(|id| service.order(now, *id, order)).count()
+    }
+
+    /// Gives an order to the breaker of the service as a whole (`service_breaker`).
+    pub fn order_service(&self, order: Order) {
+        let now = self.hub.runtime.now();
+        crate::hub::lock(&self.slot.service).order_service(now, order);
     }
 
     /// A `GET`.
@@ -205,6 +222,32 @@ impl<R: Runtime> RequestBuilder<R> {
     #[must_use]
     pub fn no_hedge(mut self) -> Self {
         self.request.spec.no_hedge = true;
+        self
+    }
+
+    /// How much this call matters when not all can be let in. Default normal.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.request.spec.priority = priority;
+        self
+    }
+
+    /// Calls with the same key go to the same endpoint, while it is well and not overloaded, if
+    /// the balancer of the service is `ring` or `rendezvous`.
+    #[must_use]
+    pub fn affinity(mut self, key: &str) -> Self {
+        self.request.spec.affinity = hash::of(key.as_bytes()).max(1);
+        self
+    }
+
+    /// Only endpoints of this route (`balance.routes`).
+    #[must_use]
+    pub fn route(mut self, name: &str) -> Self {
+        let route = crate::hub::lock(&self.upstream.slot.service).rules().routes.find(name);
+        match route {
+            Some(route) => self.request.spec.route = route,
+            None => self.fault(format!("there is no route {:?}", short(name))),
+        }
         self
     }
 

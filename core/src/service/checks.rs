@@ -36,6 +36,16 @@ impl Service {
         }
     }
 
+    /// The checks were retuned: what they say may have become unknown.
+    pub(super) fn reread_checks(&mut self, now: Time) {
+        self.reschedule(now);
+        for (index, endpoint) in (0..).zip(&mut self.pool.endpoints) {
+            if let Some(endpoint) = endpoint {
+                endpoint.health = self.checks.status(index);
+            }
+        }
+    }
+
     /// What to check now. [`Poll::Wait`] with [`Time::NEVER`]: nothing, until endpoints change.
     pub fn poll_check(&mut self, now: Time) -> Poll<Check> {
         let settings = &self.rules.checks;

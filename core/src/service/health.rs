@@ -53,6 +53,16 @@ impl Service {
         self.tier_names = names;
     }
 
+    /// The settings of the load split have changed.
+    pub(super) fn retune_tiers(&mut self, now: Time) {
+        let _ = self.pool.take_dirty();
+        let Service { tiers, pool, notices, rules, .. } = self;
+        let health: Vec<TierHealth> = pool.tiers.iter().map(|tier| tier.health()).collect();
+        let mut tell = |change| notices.push(now, tier_event(&pool.tiers, change));
+        tiers.retune(now, health.len(), &rules.failover, &mut tell);
+        tiers.update_all(now, &health, &rules.failover, &mut tell);
+    }
+
     /// Lets time act on outlier detection and on the split of the load.
     #[inline]
     pub(super) fn tick_health(&mut self, now: Time) {

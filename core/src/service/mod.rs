@@ -3,9 +3,11 @@
 //! drivers keep it behind one lock.
 
 mod checks;
+mod control;
 mod gate;
 mod health;
 
+pub use control::Order;
 pub use gate::Overload;
 pub(crate) use gate::{Entry, Gate, Pass};
 
@@ -21,12 +23,13 @@ use crate::call::{AttemptId, DeadlineKind, Live, Ticket};
 use crate::config::Rules;
 use crate::discovery::directory::Resolution;
 use crate::discovery::{Candidate, DiscoveryError, Place};
+use crate::error::{Skip, Skipped};
 use crate::headers;
 use crate::notice::{Event, Notices, Suppressed};
 use crate::outcome::{Class, Fault, Outcome};
 use crate::policy::breaker::{Permit, State, Transition};
 use crate::policy::budget::Budget;
-use crate::policy::health::Schedule;
+use crate::policy::health::{Schedule, Status};
 use crate::policy::hedge::Hedge;
 use crate::policy::latency::Histogram;
 use crate::policy::outlier::Detector;
@@ -589,12 +592,21 @@ impl Service {
         &self.counts
     }
 
-    /// Why each endpoint that was not tried cannot be: cluster, address and time left, for
-    /// errors that list every candidate.
-    pub fn refusals(&self, now: Time) -> impl Iterator<Item = (Arc<str>, Arc<str>, Duration)> {
-        self.pool.iter().filter(|(_, _, e)| !e.breaker.would_admit(&self.rules.breaker)).map(
-            move |(_, tier, e)| (tier.cluster.clone(), e.label.clone(), now.until(e.breaker.due())),
-        )
+    /// The endpoints that may not be called now, and why, for errors that list every candidate.
+    pub fn refusals(&self, now: Time) -> impl Iterator<Item = Skipped> {
+        self.pool.iter().filter_map(move |(_, tier, e)| {
+            let (why, open_for) = if !e.breaker.would_admit(&self.rules.breaker) {
+                (Skip::Breaker, now.until(e.breaker.due()))
+            } else if let Some(until) = e.outlier.ejected_until() {
+                (Skip::Ejected, now.until(until))
+            } else if e.health == Status::Unhealthy {
+                (Skip::Unhealthy, Duration::ZERO)
+            } else {
+                return None;
+            };
+            let (cluster, endpoint) = (tier.cluster.clone(), e.label.clone());
+            Some(Skipped { cluster, endpoint, why, open_for })
+        })
     }
 
     /// Its state, for people.

@@ -269,7 +269,7 @@ impl World {
             }
         };
         let tried = |endpoint: &Arc<str>| flight.attempts.iter().any(|a| a.endpoint == *endpoint);
-        let skipped = service.refusals(self.now).filter(|(_, endpoint, _)| !tried(endpoint));
+        let skipped = service.refusals(self.now).filter(|s| !tried(&s.endpoint));
         let done = Done {
             call: number,
             service: flight.service.clone(),
@@ -277,7 +277,7 @@ impl World {
             ended: self.now,
             result,
             why,
-            skipped: skipped.map(|(cluster, _, _)| cluster).collect(),
+            skipped: skipped.map(|skipped| skipped.cluster).collect(),
             attempts: flight.attempts,
         };
         if self.now > flight.deadline {
@@ -312,7 +312,7 @@ fn kind(why: Why, nothing_sent: bool, service: &Service) -> ErrorKind {
         Why::UnknownService => ErrorKind::UnknownService,
         Why::BodyTooLarge => ErrorKind::TooLarge,
         _ if nothing_sent && service.discovery_error().is_some() => ErrorKind::Discovery,
-        Why::Refused | Why::NoEndpoints => ErrorKind::Refused,
+        Why::Refused | Why::NoEndpoints | Why::Overload(_) => ErrorKind::Refused,
         Why::Deadline(DeadlineKind::Total | DeadlineKind::Attempt) => ErrorKind::Deadline,
         _ => ErrorKind::Exhausted,
     }
