@@ -253,6 +253,10 @@ impl Call {
             return Action::Park { until: self.deadline, epoch: service.epoch() };
         }
         match &service.resolution {
+            // Nothing to ask and nothing to give back.
+            Resolution::Found(_) | Resolution::Pending if !service.rules.gated => {
+                self.launch(service, now)
+            }
             Resolution::Found(_) | Resolution::Pending => {
                 let entry = service.enter(now, self.spec.priority, self.deadline);
                 self.entered(service, now, entry)
@@ -653,6 +657,12 @@ impl Call {
             service.tokens.on_success(self.taken.take(), &service.rules.tokens);
         }
         let class = outcome.class();
+        if self.pass.is_none() {
+            self.phase = Phase::Done;
+            service.counts.answered += 1;
+            let ticket = Ticket { endpoint: live.endpoint, permit: live.permit };
+            return Action::Done(Verdict::Answered(ticket));
+        }
         let sample = match class {
             Class::Throttled => Sample::Dropped,
             Class::Failure | Class::Ignored => Sample::Ignored,

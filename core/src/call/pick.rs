@@ -30,6 +30,9 @@ impl Call {
         let most = self.most(service);
         let Service { pool, tiers: split, .. } = service;
         let rules = &service.rules;
+        if pool.nobody() {
+            return Err(None);
+        }
         let rng = &mut self.rng;
         let mut ask = Ask {
             now,
@@ -43,7 +46,8 @@ impl Call {
         let mut refused = None;
         let mut preferred = 0;
         if first {
-            let picked = split.pick(rng.below(100));
+            // No draw where one cluster gets everything.
+            let picked = split.sole().unwrap_or_else(|| split.pick(rng.below(100)));
             preferred = picked.map_or(tiers, |choice| usize::from(choice.tier));
             for tier in 0..(preferred + 1).min(tiers) {
                 if let Some(index) = pool.probe(tier, &ask) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Policy, field};
+use super::{ConcurrencyMode, Config, Mode, Policy, RateMode, field};
 use crate::address::Address;
 use crate::policy::balance::route::Routes;
 use crate::policy::retryable::Retryable;
@@ -83,6 +83,8 @@ pub struct Rules {
     pub concurrency: concurrency::Settings,
     pub queue: queue::Settings,
     pub rate: rate::Settings,
+    /// Whether anything guards the service as a whole.
+    pub gated: bool,
     pub balance: balance::Settings,
     pub routes: Routes,
     pub failover: tiers::Settings,
@@ -159,6 +161,10 @@ impl Rules {
             concurrency: concurrency::Settings::of(&policy.concurrency, &under("concurrency"))?,
             queue: queue::Settings::of(&policy.queue, &under("queue"))?,
             rate: rate::Settings::of(&policy.rate, &under("rate"))?,
+            gated: policy.service_breaker.mode != Mode::Disabled
+                || policy.throttle.enabled
+                || policy.concurrency.mode != ConcurrencyMode::Off
+                || policy.rate.mode != RateMode::Off,
             balance: balance::Settings::of(&policy.balance, &under("balance"))?,
             routes: Routes::of(&policy.balance.routes, &under("balance.routes"))?,
             failover: tiers::Settings::of(&policy.failover, &under("failover"))?,

@@ -248,6 +248,7 @@ impl Watch {
 
     /// Whether this endpoint, or cluster, should be used last.
     #[must_use]
+    #[inline]
     pub fn suspect(&self, now: Time, settings: &Settings) -> bool {
         if self.troubled && settings.enabled {
             return self.out > 0 || now < self.probe_at;
@@ -257,6 +258,7 @@ impl Watch {
 
     /// Whether it has been silent with work for longer than is usual.
     #[must_use]
+    #[inline]
     pub fn is_silent(&self, now: Time, settings: &Settings) -> bool {
         now >= self.alarm(settings)
     }

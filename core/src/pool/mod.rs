@@ -82,6 +82,8 @@ pub(crate) struct Pool {
     generation: u32,
     /// Tiers whose lists have changed, one bit each.
     dirty: u64,
+    /// Endpoints in any list: without one there is nothing to look for.
+    listed: u32,
 }
 
 impl Pool {
@@ -213,6 +215,7 @@ impl Pool {
         for endpoint in self.endpoints.iter_mut().flatten() {
             (endpoint.listed, endpoint.due) = (None, Time::NEVER);
         }
+        self.listed = 0;
         for index in 0..u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX) {
             self.sync_listed(now, index, rules, false);
         }
@@ -335,6 +338,7 @@ impl Pool {
         }
         self.dirty |= 1 << endpoint.tier;
         let left = endpoint.listed.take();
+        self.listed = self.listed - u32::from(left.is_some()) + u32::from(belongs.is_some());
         if let Some(list) = belongs {
             let members = &mut tier.lists[list as usize];
             endpoint.listed = u32::try_from(members.len()).ok().map(|at| (list, at));
@@ -353,6 +357,12 @@ impl Pool {
                 moved.listed = Some((list, at));
             }
         }
+    }
+
+    /// Whether no endpoint may be called at all, not even in panic.
+    #[inline]
+    pub(crate) fn nobody(&self) -> bool {
+        self.listed == 0
     }
 
     /// The tiers whose lists have changed since this was last asked, one bit each.

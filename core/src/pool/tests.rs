@@ -45,6 +45,8 @@ fn consistent(pool: &Pool, rules: &Rules) -> Result<(), TestCaseError> {
     let members: usize = pool.tiers.iter().map(|tier| tier.members.len()).sum();
     prop_assert_eq!(members, pool.endpoints.iter().flatten().count());
     prop_assert_eq!(pool.loads.len(), pool.endpoints.len());
+    let listed = pool.endpoints.iter().flatten().filter(|e| e.listed.is_some()).count();
+    prop_assert_eq!(pool.listed as usize, listed);
     Ok(())
 }
 

@@ -81,6 +81,8 @@ pub struct Tiers {
     spilling: u64,
     panic: u64,
     capped: bool,
+    /// The answer to every draw, where there is only one.
+    sole: Option<Result<Choice, Refusal>>,
 }
 
 impl Tiers {
@@ -190,6 +192,9 @@ impl Tiers {
         self.due = self.first_choice.due(settings);
         let standing = self.standing();
         self.loads.split(&self.health, standing, settings);
+        // Shares are walked in order: what the first and the last draw meet, all meet.
+        let first = self.loads.pick(0);
+        self.sole = (first == self.loads.pick(99)).then_some(first);
         self.tell(standing, settings, report);
     }
 
@@ -242,6 +247,13 @@ impl Tiers {
     /// Why there is none.
     pub fn pick(&self, draw: u32) -> Result<Choice, Refusal> {
         self.loads.pick(draw)
+    }
+
+    /// What [`Tiers::pick`] says to every draw, where it is always the same.
+    #[must_use]
+    #[inline]
+    pub const fn sole(&self) -> Option<Result<Choice, Refusal>> {
+        self.sole
     }
 
     /// The first choice.
