@@ -25,8 +25,9 @@
 //! Everything an application uses is on `Client`, the same as in `origin-tokio` and
 //! `origin-blocking`; what a call yields is a future here. Futures may be dropped at any time:
 //! a dropped call gives back its slot, its permit and its connection. The client starts one
-//! background task with the first call that needs discovery; it ends when the last clone of the
-//! client is dropped.
+//! background task with the first call that needs discovery or health checks (`policy.checks`; off
+//! by default), or with `Client::start`; it ends, with the fetches and checks it has started, when
+//! the last clone of the client is dropped.
 //!
 //! # async-std and smol
 //!
@@ -60,7 +61,7 @@ pub use origin_driver::core::ops::secrets::Secret;
 pub use origin_driver::core::ops::storage::Object;
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
-pub use origin_driver::{Roots, Streaming};
+pub use origin_driver::{CheckTarget, Roots, Streaming, command_check};
 pub use runtime::{AsyncIo, Executor, Task};
 
 #[cfg(feature = "async-std")]

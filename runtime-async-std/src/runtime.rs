@@ -21,7 +21,8 @@ use smol_hyper::rt::SmolTimer;
 
 use crate::connect::Connector;
 
-/// A background task: the driving of a connection, or the client's one background task.
+/// A background task: the driving of a connection, the client's background, or a fetch or health
+/// check that it has started.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Where background tasks run.
@@ -88,6 +89,7 @@ impl<E: Executor> hyper::rt::Executor<Task> for Spawner<E> {
 
 impl<E: Executor> Runtime for AsyncIo<E> {
     const ABREAST: u8 = 3;
+    const GRPC: bool = true;
     type Reply<T: Send + 'static> = Reply<T>;
     type Body = Body<AsyncIo<E>>;
 
@@ -151,6 +153,10 @@ impl<E: Executor> AsyncRuntime for AsyncIo<E> {
         request: http::Request<Bytes>,
     ) -> impl Future<Output = Result<http::Response<Incoming>, (Fault, Sent)>> + Send {
         self.pool.exchange(request)
+    }
+
+    fn connect(&self, host: &str, port: u16) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.pool.connect(host, port)
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

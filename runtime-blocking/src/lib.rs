@@ -22,9 +22,36 @@
 //! Everything an application uses is on [`Client`], the same as in `origin-tokio` and
 //! `origin-async-std`; what a call yields is a plain `Result` here. A client is cheap to clone and
 //! may be used from any number of threads at once: they share connections, breakers and
-//! discovery. There is no background thread. A call that finds no discovery document fetches it
-//! (or waits for the thread that is fetching it), and a document that has expired is renewed by
-//! the next call that uses it, not ahead of time.
+//! discovery. There is no background thread unless you ask for it. A call that finds no discovery
+//! document fetches it (or waits for the thread that is fetching it), and a document that has
+//! expired is renewed by the next call that uses it, not ahead of time.
+//!
+//! # Health checks
+//!
+//! `policy.checks` asks endpoints how they are, so that no caller has to find out. Off by default,
+//! and carried out only while there is a background: [`Client::background`], which also renews the
+//! discovery document ahead of its expiry. gRPC checks need HTTP/2, so they are refused here.
+//!
+//! ```
+//! # let server = origin_lab::FaultServer::start().unwrap();
+//! # let url = server.url();
+//! use origin_blocking::Client;
+//! use origin_blocking::core::config::CheckKind;
+//! use origin_blocking::core::policy::health::Status;
+//!
+//! let client = Client::builder()
+//!     .endpoint("ledger", url)
+//!     .configure(|config| config.policy.checks.kind = CheckKind::Http)
+//!     .build()?;
+//! let background = client.background()?;
+//! let health = || client.snapshot().service("ledger").unwrap().endpoints[0].health;
+//! while health() == Status::Unknown {
+//!     std::thread::sleep(std::time::Duration::from_millis(20));
+//! }
+//! assert_eq!(health(), Status::Healthy);
+//! drop(background);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! What follows from ureq carrying the requests:
 //!
@@ -45,6 +72,7 @@
 mod transport;
 mod wire;
 
+pub use origin_driver::blocking::Background;
 pub use origin_driver::core;
 pub use origin_driver::core::config::{Config, Policy};
 pub use origin_driver::core::notice::Notice;
@@ -52,7 +80,7 @@ pub use origin_driver::core::ops::secrets::Secret;
 pub use origin_driver::core::ops::storage::Object;
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
-pub use origin_driver::{Roots, Streaming};
+pub use origin_driver::{CheckTarget, Roots, Streaming, command_check};
 pub use transport::Blocking;
 
 /// A client for threads. Its calls yield `Result<T, Error>`.

@@ -17,7 +17,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::{Connector, RustlsConnector};
 use ureq::{Agent, AsSendBody, BodyReader};
 
-use crate::wire::{Dial, Edge, Exchange, Later, Unconnected};
+use crate::wire::{self, Dial, Edge, Exchange, Later, Unconnected};
 
 /// Far enough to be never, near enough for every platform's clock and socket options.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -33,6 +33,8 @@ const OUTPUT: usize = 32 << 10;
 pub struct Blocking {
     epoch: Instant,
     agent: Agent,
+    /// Limit of connecting.
+    connect: Duration,
 }
 
 impl Blocking {
@@ -60,6 +62,7 @@ impl Blocking {
 
 impl Runtime for Blocking {
     const ABREAST: u8 = 1;
+    const GRPC: bool = false;
     type Reply<T: Send + 'static> = Result<T, Error>;
     type Body = Body<Blocking>;
 
@@ -88,7 +91,8 @@ impl Runtime for Blocking {
             .max_idle_age(options.idle_timeout)
             .build();
         let connector = Edge(().chain(Dial).chain(RustlsConnector::default()));
-        Ok(Blocking { epoch: Instant::now(), agent: Agent::with_parts(config, connector, Later) })
+        let agent = Agent::with_parts(config, connector, Later);
+        Ok(Blocking { epoch: Instant::now(), agent, connect: options.connect })
     }
 
     fn now(&self) -> Time {
@@ -143,6 +147,12 @@ impl BlockingRuntime for Blocking {
             self.send(http::Request::from_parts(head, &*body), head_by, body_by)
         };
         response.map(|response| response.map(ureq::Body::into_reader))
+    }
+
+    fn connect(&self, host: &str, port: u16, by: Time) -> Result<(), Fault> {
+        let limit = Instant::now() + self.connect.min(YEAR);
+        let by = self.instant(by);
+        wire::reach(host, port, limit.min(by), limit <= by)
     }
 
     fn body_fault(error: &io::Error) -> Fault {

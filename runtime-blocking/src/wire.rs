@@ -137,16 +137,27 @@ impl Connector for Dial {
         let (by, reason) = limit(details.timeout);
         let host = details.uri.host().unwrap_or_default();
         let port = details.uri.port_u16().unwrap_or(if details.needs_tls() { 443 } else { 80 });
-        let addresses = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
-            Ok(ip) => vec![SocketAddr::from((ip, port))],
-            Err(_) => look_up(host.to_owned(), port, by, reason)?,
-        };
-        let stream = dial(&addresses, by, reason)?;
+        let stream = open(host.trim_matches(['[', ']']), port, by, reason)?;
         stream.set_nodelay(details.config.no_delay()).map_err(|_| unconnected(Fault::Connect))?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
         Ok(Some(Wire { stream, buffers, read_limit: None, write_limit: None }))
     }
+}
+
+fn open(host: &str, port: u16, by: Option<Instant>, reason: Timeout) -> Result<TcpStream, Error> {
+    let addresses = match host.parse::<IpAddr>() {
+        Ok(ip) => vec![SocketAddr::from((ip, port))],
+        Err(_) => look_up(host.to_owned(), port, by, reason)?,
+    };
+    dial(&addresses, by, reason)
+}
+
+/// Opens a connection until `by` and closes it. `connecting`: whether it is the limit of
+/// connecting that ends then.
+pub(crate) fn reach(host: &str, port: u16, by: Instant, connecting: bool) -> Result<(), Fault> {
+    let reason = if connecting { Timeout::Connect } else { Timeout::PerCall };
+    open(host, port, Some(by), reason).map(drop).map_err(|error| why_unconnected(&error))
 }
 
 /// Looks a name up in a helper thread, which may outlive the limit but is counted until it ends.
@@ -331,19 +342,21 @@ impl<C: Connector> Connector for Edge<C> {
     ) -> Result<Option<Self::Out>, Error> {
         match self.0.connect(details, chained) {
             Ok(inner) => Ok(inner.map(Whole)),
-            Err(error) => Err(unconnected(match &error {
-                Error::Timeout(Timeout::Connect) => Fault::ConnectTimeout,
-                Error::Timeout(_) => Fault::Timeout,
-                Error::Rustls(_) | Error::Tls(_) => Fault::Tls,
-                Error::Io(e) if e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
-                    Fault::Tls
-                }
-                Error::Other(inner) => {
-                    inner.downcast_ref::<Unconnected>().map_or(Fault::Connect, |known| known.0)
-                }
-                _ => Fault::Connect,
-            })),
+            Err(error) => Err(unconnected(why_unconnected(&error))),
         }
+    }
+}
+
+fn why_unconnected(error: &Error) -> Fault {
+    match error {
+        Error::Timeout(Timeout::Connect) => Fault::ConnectTimeout,
+        Error::Timeout(_) => Fault::Timeout,
+        Error::Rustls(_) | Error::Tls(_) => Fault::Tls,
+        Error::Io(e) if e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => Fault::Tls,
+        Error::Other(inner) => {
+            inner.downcast_ref::<Unconnected>().map_or(Fault::Connect, |known| known.0)
+        }
+        _ => Fault::Connect,
     }
 }
 

@@ -23,8 +23,40 @@
 //! Everything an application uses is on [`Client`], the same as in `origin-async-std` and
 //! `origin-blocking`; what a call yields is a future here. Futures may be dropped at any time:
 //! a dropped call gives back its slot, its permit and its connection. The client starts one
-//! background task with the first call that needs discovery; it ends when the last clone of the
-//! client is dropped. Time is `tokio::time`, so a paused clock works in tests.
+//! background task with the first call that needs discovery or health checks (or with
+//! [`Client::start`]); it ends, with the fetches and checks it has started, when the last clone of
+//! the client is dropped. Time is `tokio::time`, so a paused clock works in tests.
+//!
+//! # Health checks
+//!
+//! Calls find out that an endpoint is down at the expense of a caller; `policy.checks` asks
+//! beforehand. Off by default.
+//!
+//! ```
+//! # let server = origin_lab::FaultServer::start().unwrap();
+//! # let url = server.url();
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! use origin_tokio::core::config::CheckKind;
+//! use origin_tokio::core::policy::health::Status;
+//! use origin_tokio::{Client, command_check};
+//!
+//! let client = Client::builder()
+//!     .endpoint("ledger", url)
+//!     .configure(|config| {
+//!         config.policy.checks.kind = CheckKind::Custom;  // or Http, Tcp, Grpc
+//!         config.policy.checks.custom = "ledger-up".to_owned();
+//!     })
+//!     .check("ledger-up", command_check("sh", ["-c", "test -n \"$ORIGIN_PORT\""]))
+//!     .build()?;
+//! client.start();
+//! let health = || client.snapshot().service("ledger").unwrap().endpoints[0].health;
+//! while health() == Status::Unknown {
+//!     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+//! }
+//! assert_eq!(health(), Status::Healthy);
+//! # Ok::<(), origin_tokio::ConfigError>(())
+//! # }).unwrap();
+//! ```
 //!
 //! This crate holds the connector, the clock and the spawning; the loop around them is
 //! `origin-driver`, and every decision is `origin-core`.
@@ -38,7 +70,7 @@ pub use origin_driver::core::ops::secrets::Secret;
 pub use origin_driver::core::ops::storage::Object;
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
-pub use origin_driver::{Roots, Streaming};
+pub use origin_driver::{CheckTarget, Roots, Streaming, command_check};
 pub use runtime::Tokio;
 
 /// A client on tokio. Its calls yield `Send` futures of `Result<T, Error>`.

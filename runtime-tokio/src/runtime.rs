@@ -28,6 +28,7 @@ pub struct Tokio {
 
 impl Runtime for Tokio {
     const ABREAST: u8 = 3;
+    const GRPC: bool = true;
     type Reply<T: Send + 'static> = Reply<T>;
     type Body = Body<Tokio>;
 
@@ -94,7 +95,14 @@ impl AsyncRuntime for Tokio {
         self.pool.exchange(request)
     }
 
+    fn connect(&self, host: &str, port: u16) -> impl Future<Output = Result<(), Fault>> + Send {
+        self.pool.connect(host, port)
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        tokio::spawn(task);
+        // Outside of a runtime `tokio::spawn` would panic.
+        if let Ok(handle) = tokio::runtime::Handle::try_current() {
+            handle.spawn(task);
+        }
     }
 }

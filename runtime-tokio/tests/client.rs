@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use origin_lab::{Mode, World, WorldSpec};
+use origin_lab::{FaultServer, Mode, World, WorldSpec};
+use origin_tokio::core::config::{CheckKind, ChecksConfig};
 use origin_tokio::{Client, Error};
 
 fn world() -> World {
@@ -87,6 +88,77 @@ async fn x_15_dropping_the_client_ends_its_task() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(metrics.num_alive_tasks() <= before, "{} tasks left", metrics.num_alive_tasks());
+}
+
+/// A client with health checks of `server` that may take so long.
+fn hanging_checks(server: &FaultServer, timeout: Duration) -> Client {
+    let checks = ChecksConfig {
+        kind: CheckKind::Http,
+        interval: timeout,
+        timeout: Some(timeout),
+        fast_interval: Some(Duration::from_millis(10)),
+        no_traffic_interval: Some(timeout),
+        ..ChecksConfig::default()
+    };
+    Client::builder()
+        .endpoint("lab", server.url())
+        .configure(|config| config.policy.checks = checks)
+        .build()
+        .unwrap()
+}
+
+/// so do health checks under way.
+#[tokio::test]
+async fn x_15_dropping_the_client_ends_its_checks() {
+    let server = FaultServer::start().unwrap();
+    server.set(Mode::HangBeforeHead);
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let before = metrics.num_alive_tasks();
+    let client = hanging_checks(&server, Duration::from_secs(3600));
+    client.start();
+    client.start();
+    for _ in 0..200 {
+        if server.request_count() > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.request_count(), 1);
+    assert!(metrics.num_alive_tasks() >= before + 2);
+    drop(client);
+    for _ in 0..100 {
+        if metrics.num_alive_tasks() <= before {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(metrics.num_alive_tasks() <= before, "{} tasks left", metrics.num_alive_tasks());
+}
+
+/// A client outlives the runtime its background ran on: the next call brings a new one, and what
+/// was under way is not waited for.
+#[test]
+fn the_background_comes_back_on_another_runtime() {
+    let server = FaultServer::start().unwrap();
+    server.set(Mode::HangBeforeHead);
+    let client = hanging_checks(&server, Duration::from_secs(3600));
+    // Outside of a runtime there is nothing to start on, and no harm in it.
+    client.start();
+    for round in 0..2 {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let call = client.service("lab").unwrap().get("/").timeout(Duration::from_millis(30));
+            assert!(call.send().await.is_err());
+            for _ in 0..200 {
+                let checks = server.stats().path("/health");
+                if checks > round {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            panic!("no check in round {round}");
+        });
+    }
 }
 
 /// Time is tokio's: with its clock paused, a day of deadlines passes in no time.

@@ -66,10 +66,16 @@ mod subject;
 
 #[path = "conformance/bodies.rs"]
 mod bodies;
+#[path = "conformance/checks.rs"]
+mod checks;
+#[path = "conformance/custom_checks.rs"]
+mod custom_checks;
 #[path = "conformance/discovery.rs"]
 mod discovery;
 #[path = "conformance/drops.rs"]
 mod drops;
+#[path = "conformance/grpc_checks.rs"]
+mod grpc_checks;
 #[path = "conformance/hostile.rs"]
 mod hostile;
 #[path = "conformance/safety.rs"]

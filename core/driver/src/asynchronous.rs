@@ -1,12 +1,10 @@
-//! The async half: the call loop, the parking of calls that wait for discovery, the background
-//! task, and the streamed body. An async adapter implements [`AsyncRuntime`] and forwards to
-//! [`run`] and [`stream`].
+//! The async half: the call loop, the parking of calls that wait for discovery, and the streamed
+//! body. An async adapter implements [`AsyncRuntime`] and forwards to [`run`] and [`stream`]. What
+//! goes on beside calls is in `background.rs`.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::Weak;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use ::hyper::body::Incoming;
@@ -14,12 +12,14 @@ use bytes::{Bytes, BytesMut};
 use futures_lite::future::or;
 use http_body_util::BodyExt;
 use origin_core::call::{AttemptId, Ticket};
-use origin_core::job::{self, Asker, Job, JobId, JobOutcome};
+use origin_core::job::{self, Asker, Job, JobOutcome};
 use origin_core::ops::{Flow, Step};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
 
+use crate::background::attend;
 use crate::flight::{Exchanged, Flight, Next, Shot};
+use crate::guards::JobGuard;
 use crate::hub::{Hub, Slot, lock};
 use crate::hyper::body_fault;
 use crate::response::Streaming;
@@ -33,13 +33,18 @@ pub trait AsyncRuntime: Runtime<Body = Body<Self>> {
     /// Completes at `at`, or a moment later. [`Time::NEVER`] may complete in a long time.
     fn sleep_until(&self, at: Time) -> impl Future<Output = ()> + Send;
 
-    /// One HTTP exchange up to the response head. Dropping it abandons the exchange.
+    /// One HTTP exchange up to the response head. Dropping it abandons the exchange. A request
+    /// that says HTTP/2 is sent so whatever the peer says (prior knowledge); all others by what
+    /// TLS negotiates.
     fn exchange(
         &self,
         request: http::Request<Bytes>,
     ) -> impl Future<Output = Exchanged<Incoming>> + Send;
 
-    /// Runs a task in the background.
+    /// Looks `host` up, opens a TCP connection and closes it, within the limit of connecting.
+    fn connect(&self, host: &str, port: u16) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Runs a task in the background. One that cannot be run is dropped.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
 }
 
@@ -135,6 +140,9 @@ async fn drive<R: AsyncRuntime>(
 ) -> Result<(http::Response<Content>, Ticket), Error> {
     let runtime = flight.hub.runtime.clone();
     let mut now = flight.start();
+    if flight.hub.unattended(&flight.slot) {
+        attend(&flight.hub);
+    }
     if flight.hub.discovery_due(&flight.slot, now) {
         attend(&flight.hub);
         Box::pin(tend(&flight.hub, flight.deadline())).await;
@@ -341,7 +349,10 @@ async fn park<R: AsyncRuntime>(flight: &Flight<R>, until: Time, epoch: u64) {
             return;
         }
         match hub.poll_job(now, Asker::Call(until)) {
-            job::Poll::Run(job) => drop(perform(&*hub.runtime, &Arc::downgrade(hub), *job).await),
+            job::Poll::Run(job) => {
+                let guard = JobGuard::new(hub, &job);
+                let _ = perform(&*hub.runtime, guard, *job).await;
+            }
             job::Poll::Wait(at) => or(moved, hub.runtime.sleep_until(at.min(until))).await,
         }
     }
@@ -354,40 +365,17 @@ async fn tend<R: AsyncRuntime>(hub: &Arc<Hub<R>>, until: Time) {
         let job::Poll::Run(job) = hub.poll_job(hub.runtime.now(), Asker::Call(until)) else {
             return;
         };
-        redirected = perform(&*hub.runtime, &Arc::downgrade(hub), *job).await;
-    }
-}
-
-/// Starts the background task of the client, once.
-fn attend<R: AsyncRuntime>(hub: &Arc<Hub<R>>) {
-    if !hub.background.swap(true, Ordering::Relaxed) {
-        let (runtime, closed) = (hub.runtime.clone(), hub.closed.clone());
-        let hub = Arc::downgrade(hub);
-        let spawner = runtime.clone();
-        spawner.spawn(async move {
-            loop {
-                let over = closed.listen();
-                let Some(poll) =
-                    hub.upgrade().map(|hub| hub.poll_job(hub.runtime.now(), Asker::Background))
-                else {
-                    return;
-                };
-                let work = async {
-                    match poll {
-                        job::Poll::Run(job) => drop(perform(&*runtime, &hub, *job).await),
-                        job::Poll::Wait(at) => runtime.sleep_until(at).await,
-                    }
-                };
-                or(work, over).await;
-            }
-        });
+        redirected = perform(&*hub.runtime, JobGuard::new(hub, &job), *job).await;
     }
 }
 
 /// Does a job and brings its result back. Dropped half-way, it says so. Returns whether the fetch
 /// was redirected and goes on.
-async fn perform<R: AsyncRuntime>(runtime: &R, hub: &Weak<Hub<R>>, job: Job) -> bool {
-    let mut guard = JobGuard { hub, id: Some(job.id) };
+pub(crate) async fn perform<R: AsyncRuntime>(
+    runtime: &R,
+    mut guard: JobGuard<R>,
+    job: Job,
+) -> bool {
     let mut request = http::Request::new(Bytes::new());
     *request.uri_mut() = job.uri;
     *request.headers_mut() = job.headers;
@@ -403,26 +391,6 @@ async fn perform<R: AsyncRuntime>(runtime: &R, hub: &Weak<Hub<R>>, job: Job) -> 
     };
     let outcome = or(exchange, limit).await.unwrap_or_else(JobOutcome::Failed);
     guard.finish(outcome)
-}
-
-struct JobGuard<'a, R: Runtime> {
-    hub: &'a Weak<Hub<R>>,
-    id: Option<JobId>,
-}
-
-impl<R: Runtime> JobGuard<'_, R> {
-    fn finish(&mut self, outcome: JobOutcome) -> bool {
-        match (self.id.take(), self.hub.upgrade()) {
-            (Some(id), Some(hub)) => hub.finish_job(id, outcome),
-            _ => false,
-        }
-    }
-}
-
-impl<R: Runtime> Drop for JobGuard<'_, R> {
-    fn drop(&mut self) {
-        self.finish(JobOutcome::Dropped);
-    }
 }
 
 /// Reads a whole body of at most `limit` bytes. The body is used where the future keeps it; an

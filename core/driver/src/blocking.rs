@@ -1,5 +1,6 @@
 //! The blocking half: the plain twin of the async loop. No thread is started: a call that needs
-//! discovery fetches it itself, or waits for the thread that does.
+//! discovery fetches it itself, or waits for the thread that does. A background is in `thread.rs`,
+//! for those who ask for one.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -14,9 +15,11 @@ use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
 
 use crate::flight::{Exchanged, Flight, Next, Shot};
+use crate::guards::JobGuard;
 use crate::hub::{Hub, Slot, lock};
 use crate::response::Streaming;
 use crate::runtime::Runtime;
+pub use crate::thread::Background;
 
 /// What the blocking loop needs of an adapter, besides [`Runtime`].
 pub trait BlockingRuntime: Runtime<Body = Body<Self>> {
@@ -34,6 +37,13 @@ pub trait BlockingRuntime: Runtime<Body = Body<Self>> {
         head_by: Time,
         body_by: Time,
     ) -> Exchanged<Self::Raw>;
+
+    /// Looks `host` up, opens a TCP connection and closes it, within the limit of connecting and
+    /// until `by` at the latest.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    fn connect(&self, host: &str, port: u16, by: Time) -> Result<(), Fault>;
 
     /// What a read error of a body means.
     fn body_fault(error: &io::Error) -> Fault;
@@ -121,7 +131,7 @@ fn drive<R: BlockingRuntime, T>(
         while redirected {
             let asker = Asker::Call(flight.deadline());
             let Poll::Run(job) = flight.hub.poll_job(runtime.now(), asker) else { break };
-            redirected = perform(&flight.hub, *job);
+            redirected = perform(&*runtime, JobGuard::new(&flight.hub, &job), *job);
         }
         now = runtime.now();
     }
@@ -173,7 +183,9 @@ fn park<R: BlockingRuntime>(flight: &Flight<R>, until: Time, epoch: u64) {
             return;
         }
         match hub.poll_job(now, Asker::Call(until)) {
-            Poll::Run(job) => drop(perform(hub, *job)),
+            Poll::Run(job) => {
+                let _ = perform(&*hub.runtime, JobGuard::new(hub, &job), *job);
+            }
             Poll::Wait(at) => {
                 // A bound, so that a time far away cannot overflow the platform's clock.
                 let span = now.until(at.min(until)).min(Duration::from_secs(3600));
@@ -185,21 +197,11 @@ fn park<R: BlockingRuntime>(flight: &Flight<R>, until: Time, epoch: u64) {
 
 /// Does a job and brings its result back; says so if the thread unwinds on the way. Returns
 /// whether the fetch was redirected and goes on.
-fn perform<R: BlockingRuntime>(hub: &Arc<Hub<R>>, job: Job) -> bool {
-    struct Guard<'a, R: Runtime>(&'a Hub<R>, Option<origin_core::job::JobId>);
-    impl<R: Runtime> Drop for Guard<'_, R> {
-        fn drop(&mut self) {
-            if let Some(id) = self.1.take() {
-                self.0.finish_job(id, JobOutcome::Dropped);
-            }
-        }
-    }
-    let mut guard = Guard(hub, Some(job.id));
+pub(crate) fn perform<R: BlockingRuntime>(runtime: &R, mut guard: JobGuard<R>, job: Job) -> bool {
     let mut request = http::Request::new(Bytes::new());
     *request.uri_mut() = job.uri;
     *request.headers_mut() = job.headers;
-    let exchanged = hub
-        .runtime
+    let exchanged = runtime
         .exchange(request, job.deadline, job.deadline)
         .map_err(|(fault, _)| fault)
         .and_then(|response| {
@@ -207,12 +209,11 @@ fn perform<R: BlockingRuntime>(hub: &Arc<Hub<R>>, job: Job) -> bool {
             let body = collect::<R>(body, job.max_body as u64)?;
             Ok(JobOutcome::Answered { status: head.status.as_u16(), headers: head.headers, body })
         });
-    guard.1 = None;
-    hub.finish_job(job.id, exchanged.unwrap_or_else(JobOutcome::Failed))
+    guard.finish(exchanged.unwrap_or_else(JobOutcome::Failed))
 }
 
 /// Reads a whole body of at most `limit` bytes.
-fn collect<R: BlockingRuntime>(body: R::Raw, limit: u64) -> Result<Bytes, Fault> {
+pub(crate) fn collect<R: BlockingRuntime>(body: R::Raw, limit: u64) -> Result<Bytes, Fault> {
     let mut whole = Vec::new();
     body.take(limit.saturating_add(1)).read_to_end(&mut whole).map_err(|e| R::body_fault(&e))?;
     if whole.len() as u64 > limit {

@@ -13,7 +13,9 @@ use origin_core::ops::{Caller, Flow};
 use origin_core::snapshot::Snapshot;
 use origin_core::{Config, ConfigError, Error};
 
-use crate::hub::Hub;
+use crate::checks;
+use crate::custom::CheckTarget;
+use crate::hub::{Customs, Hub};
 use crate::request::Upstream;
 use crate::roots::Roots;
 use crate::runtime::{Options, Runtime};
@@ -21,7 +23,7 @@ use crate::runtime::{Options, Runtime};
 /// A client. Cheap to clone; all clones share breakers, budgets, connections and discovery.
 /// Dropping the last one ends its background work.
 pub struct Client<R: Runtime> {
-    hub: Arc<Hub<R>>,
+    pub(crate) hub: Arc<Hub<R>>,
 }
 
 impl<R: Runtime> Clone for Client<R> {
@@ -44,6 +46,7 @@ impl<R: Runtime> Client<R> {
             config: Config::default(),
             token: None,
             roots: Roots::default(),
+            customs: Customs::new(),
             runtime: std::marker::PhantomData,
         }
     }
@@ -108,6 +111,7 @@ pub struct Builder<R> {
     config: Config,
     token: Option<Token>,
     roots: Roots,
+    customs: Customs,
     runtime: std::marker::PhantomData<fn() -> R>,
 }
 
@@ -116,6 +120,7 @@ impl<R> fmt::Debug for Builder<R> {
         f.debug_struct("Builder")
             .field("config", &self.config)
             .field("token", &self.token)
+            .field("checks", &self.customs.keys())
             .finish_non_exhaustive()
     }
 }
@@ -216,12 +221,32 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Registers the health check that a policy names with `checks.kind = "custom"` and
+    /// `checks.custom = name`. It is given an endpoint and answers 0 for healthy, 1 for degraded,
+    /// anything else for unhealthy; `None` counts as unhealthy, too.
+    /// [`command_check`](crate::command_check) makes one that runs a program.
+    ///
+    /// It runs on a thread of its own, so it may block. It should keep to
+    /// [`CheckTarget::left`]: one that takes longer has failed, and while too many of them hang
+    /// (twice `checks.max_concurrent` of the service) no more are made. One that panics says
+    /// nothing about the endpoint. It must not keep the client, which would then keep itself.
+    #[must_use]
+    pub fn check(
+        mut self,
+        name: impl Into<Arc<str>>,
+        check: impl Fn(&CheckTarget) -> Option<i32> + Send + Sync + 'static,
+    ) -> Self {
+        self.customs.insert(name.into(), Arc::new(check));
+        self
+    }
+
     /// Checks everything and builds the client. No connection is made and no thread started.
     ///
     /// # Errors
     /// [`ConfigError`], naming the field and the reason.
     pub fn build(self) -> Result<Client<R>, ConfigError> {
         self.config.check()?;
+        checks::possible::<R>(&self.config, &self.customs)?;
         let rules = Rules::of(&self.config.policy, "policy")?;
         let limits = &self.config.limits;
         let runtime = R::build(&Options {
@@ -234,6 +259,7 @@ impl<R: Runtime> Builder<R> {
         // The driver is where randomness enters: once, here, unless the user chose a seed.
         let seed =
             self.config.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
-        Ok(Client { hub: Arc::new(Hub::new(runtime, self.config, seed, self.token)?) })
+        let hub = Hub::new(runtime, self.config, seed, self.token, self.customs)?;
+        Ok(Client { hub: Arc::new(hub) })
     }
 }

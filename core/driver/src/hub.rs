@@ -17,6 +17,7 @@ use origin_core::ops::secrets::Token;
 use origin_core::snapshot::Snapshot;
 use origin_core::{Config, ConfigError, Error, Service, Time};
 
+use crate::custom::{Custom, Threads};
 use crate::runtime::Runtime;
 
 /// Locks, whatever happened to an earlier holder: the machines have no invariant that a panic
@@ -34,7 +35,17 @@ pub struct Slot {
     pub(crate) name: Arc<str>,
     /// Whether its endpoints come from discovery.
     pub(crate) discovered: bool,
+    /// Whether its endpoints are checked.
+    pub(crate) checked: bool,
+    /// When its next check is due, in nanoseconds: keeps the background off its lock. Zero when
+    /// something has happened that may have changed it. Written under the lock of the service.
+    pub(crate) check_due: AtomicU64,
+    /// Its custom checks under way.
+    pub(crate) threads: Threads,
 }
+
+/// Custom checks by their names.
+pub(crate) type Customs = BTreeMap<Arc<str>, Custom>;
 
 /// The shared inside of a client. Applications see it only through the adapters.
 pub struct Hub<R> {
@@ -47,8 +58,12 @@ pub struct Hub<R> {
     next_call: AtomicU64,
     /// When a call should ask for a discovery job, in nanoseconds: keeps the lock off calls.
     call_due: AtomicU64,
+    pub(crate) customs: Customs,
     /// Notified when the client is dropped.
     pub(crate) closed: Arc<Event>,
+    /// Notified when a background should look again, also because the client was dropped.
+    pub(crate) news: Arc<Event>,
+    /// Whether there is a background task.
     #[cfg(feature = "hyper")]
     pub(crate) background: std::sync::atomic::AtomicBool,
 }
@@ -59,6 +74,7 @@ impl<R: Runtime> Hub<R> {
         config: Config,
         seed: u64,
         token: Option<Token>,
+        customs: Customs,
     ) -> Result<Hub<R>, ConfigError> {
         let local = config.local_cluster.as_deref().map(Arc::from);
         let directory = config
@@ -74,7 +90,9 @@ impl<R: Runtime> Hub<R> {
             slots: RwLock::default(),
             next_call: AtomicU64::new(0),
             call_due: AtomicU64::new(0),
+            customs,
             closed: Arc::new(Event::new()),
+            news: Arc::new(Event::new()),
             #[cfg(feature = "hyper")]
             background: false.into(),
             config,
@@ -127,6 +145,11 @@ impl<R: Runtime> Hub<R> {
         self.slots.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Every slot there is, one after the other.
+    pub(crate) fn each_slot(&self, each: impl FnMut(&Arc<Slot>)) {
+        self.read_slots().values().for_each(each);
+    }
+
     fn open(&self, now: Time, name: &str) -> Result<Arc<Slot>, ConfigError> {
         origin_core::config::check_service_name(name)?;
         let own = self.config.services.get(name);
@@ -148,20 +171,32 @@ impl<R: Runtime> Hub<R> {
         service.resolve(now, resolution);
         let slot = Slot {
             name: service.name().clone(),
+            checked: service.rules().checks.on(),
             service: Mutex::new(service),
             moved: Event::new(),
             discovered,
+            check_due: AtomicU64::new(0),
+            threads: Threads::default(),
         };
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry(slot.name.clone()).or_insert_with(|| Arc::new(slot)).clone();
         drop(slots);
         drop(directory);
+        if slot.checked {
+            self.news.notify(usize::MAX);
+        }
         Ok(slot)
     }
 
     /// Whether a call on `slot` should look after discovery first. No lock.
     pub(crate) fn discovery_due(&self, slot: &Slot, now: Time) -> bool {
         slot.discovered && now.as_nanos() >= self.call_due.load(Ordering::Relaxed)
+    }
+
+    /// Whether a call on `slot` should start the background first, for its health checks. No lock.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn unattended(&self, slot: &Slot) -> bool {
+        slot.checked && !self.background.load(Ordering::Relaxed)
     }
 
     /// Asks the directory for a job.
@@ -190,12 +225,15 @@ impl<R: Runtime> Hub<R> {
         // The directory stays locked, so that an older document cannot overtake a newer one.
         for slot in &slots {
             let resolution = directory.resolve(now, &slot.name);
-            lock(&slot.service).resolve(now, resolution);
+            let mut service = lock(&slot.service);
+            service.resolve(now, resolution);
+            slot.check_due.store(0, Ordering::Release);
         }
         drop(directory);
         for slot in slots {
             slot.moved.notify(usize::MAX);
         }
+        self.news.notify(usize::MAX);
         redirected
     }
 
@@ -247,5 +285,6 @@ impl<R: Runtime> Hub<R> {
 impl<R> Drop for Hub<R> {
     fn drop(&mut self) {
         self.closed.notify(usize::MAX);
+        self.news.notify(usize::MAX);
     }
 }

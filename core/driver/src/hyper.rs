@@ -5,26 +5,31 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ::hyper::body::Incoming;
 use ::hyper::rt::Timer;
 use bytes::Bytes;
-use futures_lite::future::or;
-use http::Uri;
+use futures_lite::future::{or, poll_fn};
+use http::{Uri, Version};
 use http_body_util::Full;
 use hyper_util::client::legacy::connect::Connect;
-use hyper_util::client::legacy::{Client, Error, ResponseFuture};
+use hyper_util::client::legacy::{Builder, Client, Error, ResponseFuture};
 use origin_core::outcome::{Fault, Sent};
 use tower_service::Service;
 
 use crate::flight::Exchanged;
 use crate::runtime::Options;
 
-/// hyper's pooled client: HTTP/1.1, and HTTP/2 where TLS negotiates it.
+/// hyper's pooled client: HTTP/1.1, and HTTP/2 where TLS negotiates it or a request says so.
 pub struct Pooled<C> {
     client: Client<C, Full<Bytes>>,
+    /// For requests that say HTTP/2, with a pool of its own: made for the first of them.
+    second: OnceLock<Client<C, Full<Bytes>>>,
+    builder: Builder,
+    connector: C,
 }
 
 impl<C> fmt::Debug for Pooled<C> {
@@ -52,10 +57,13 @@ impl<C: Connect + Clone + Send + Sync + 'static> Pooled<C> {
             .pool_max_idle_per_host(options.idle_connections)
             .http1_max_buf_size(options.max_head)
             .http2_max_header_list_size(u32::try_from(options.max_head).unwrap_or(u32::MAX));
-        Pooled { client: builder.build(connector) }
+        let client = builder.build(connector.clone());
+        builder.http2_only(true);
+        Pooled { client, second: OnceLock::new(), builder, connector }
     }
 
-    /// One exchange up to the response head. Redirects are not followed.
+    /// One exchange up to the response head. Redirects are not followed. A request that says
+    /// HTTP/2 is sent so without asking the server (prior knowledge).
     ///
     /// # Errors
     /// What went wrong, and whether the request can have left.
@@ -63,9 +71,47 @@ impl<C: Connect + Clone + Send + Sync + 'static> Pooled<C> {
         &self,
         request: http::Request<Bytes>,
     ) -> impl Future<Output = Exchanged<Incoming>> + Send + use<C> {
-        Exchange(self.client.request(request.map(Full::new)))
+        let client = match request.version() {
+            Version::HTTP_2 => {
+                self.second.get_or_init(|| self.builder.build(self.connector.clone()))
+            }
+            _ => &self.client,
+        };
+        Exchange(client.request(request.map(Full::new)))
+    }
+
+    /// Opens a TCP connection and closes it at once, with the connector's own limit.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub fn connect(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> impl Future<Output = Result<(), Fault>> + Send + use<C>
+    where
+        C: Service<Uri>,
+        C::Response: Send,
+        C::Error: Into<Box<dyn StdError + Send + Sync>>,
+        C::Future: Send,
+    {
+        let mut connector = self.connector.clone();
+        // Of scheme http: connectors stop before TLS then.
+        let uri = match host.contains(':') {
+            true => format!("http://[{host}]:{port}/"),
+            false => format!("http://{host}:{port}/"),
+        };
+        async move {
+            let fault = |e: C::Error| reason(&*e.into(), DEPTH).unwrap_or(Fault::Connect);
+            let uri: Uri = uri.parse().map_err(|_| Fault::NotHttp)?;
+            poll_fn(|context| connector.poll_ready(context)).await.map_err(fault)?;
+            connector.call(uri).await.map(drop).map_err(fault)
+        }
     }
 }
+
+/// Layers of wrapping looked through for the reason of an error.
+const DEPTH: u8 = 16;
 
 /// hyper's future with its error read. By hand: an async block would keep it twice, and it is
 /// part of every call's future.
@@ -178,7 +224,7 @@ where
 
 /// Finds the reason in a connector's error: what kind of step failed.
 fn classify(error: Box<dyn StdError + Send + Sync>) -> Box<dyn StdError + Send + Sync> {
-    ConnectError { fault: reason(&*error, 16).unwrap_or(Fault::Connect) }.into()
+    ConnectError { fault: reason(&*error, DEPTH).unwrap_or(Fault::Connect) }.into()
 }
 
 /// Looks through `depth` layers of wrapping.

@@ -13,6 +13,8 @@
 //! | `flight.rs` | one call: core `Call` + lock + trail + drop guard |
 //! | `asynchronous.rs` | the async loop over hyper's pooled client (feature `hyper`) |
 //! | `blocking.rs` | its plain twin |
+//! | `background.rs`, `thread.rs` | what goes on beside calls, as a task or as a thread |
+//! | `checks.rs`, `custom.rs`, `guards.rs` | health checks: polling, those of applications, results |
 //! | `hyper.rs`, `tls.rs` | connections and TLS shared by the async adapters |
 //!
 //! An adapter is a clock, a sleep and an exchange. This one answers everything itself; put a
@@ -33,6 +35,8 @@
 //! struct Echo(Instant);
 //!
 //! impl Runtime for Echo {
+//!     const ABREAST: u8 = 1;
+//!     const GRPC: bool = false;
 //!     type Reply<T: Send + 'static> = Result<T, Error>;
 //!     type Body = Body<Echo>;
 //!     fn build(_: &Options) -> Result<Echo, ConfigError> {
@@ -71,6 +75,9 @@
 //!             _ => Ok(http::Response::new(Cursor::new(request.uri().to_string().into_bytes()))),
 //!         }
 //!     }
+//!     fn connect(&self, _host: &str, _port: u16, _by: Time) -> Result<(), Fault> {
+//!         Ok(())
+//!     }
 //!     fn body_fault(_: &io::Error) -> Fault {
 //!         Fault::Reset
 //!     }
@@ -86,9 +93,14 @@
 
 #[cfg(feature = "hyper")]
 pub mod asynchronous;
+#[cfg(feature = "hyper")]
+mod background;
 pub mod blocking;
+mod checks;
 mod client;
+mod custom;
 mod flight;
+mod guards;
 mod hub;
 #[cfg(feature = "hyper")]
 pub mod hyper;
@@ -96,10 +108,12 @@ mod request;
 mod response;
 mod roots;
 mod runtime;
+mod thread;
 #[cfg(feature = "rustls")]
 pub mod tls;
 
 pub use client::{Builder, Client};
+pub use custom::{CheckTarget, command_check};
 pub use hub::{Hub, Slot};
 pub use request::{RequestBuilder, Upstream};
 pub use response::Streaming;

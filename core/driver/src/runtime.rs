@@ -31,6 +31,10 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     /// while it waits for an answer.
     const ABREAST: u8;
 
+    /// Whether it can carry out gRPC health checks, which need HTTP/2. Without, a configuration
+    /// that asks for them is refused.
+    const GRPC: bool;
+
     /// What a call yields: `Result<T, Error>`, or a future of it.
     type Reply<T: Send + 'static>;
     /// The body of a streamed response.

@@ -198,6 +198,9 @@ impl Call {
                 if rules.hedge.enabled() {
                     service.hedge.call(now);
                 }
+                if service.rules.checks.on() {
+                    service.traffic(now);
+                }
                 service.budget.deposit(now);
                 service.counts.calls += 1;
                 self.begin(service, now)

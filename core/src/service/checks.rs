@@ -46,6 +46,11 @@ impl Service {
         }
     }
 
+    /// A call is made: checks are wanted at their normal pace.
+    pub(crate) fn traffic(&mut self, now: Time) {
+        self.checks.traffic(now);
+    }
+
     /// What to check now. [`Poll::Wait`] with [`Time::NEVER`]: nothing, until endpoints change.
     pub fn poll_check(&mut self, now: Time) -> Poll<Check> {
         let settings = &self.rules.checks;
@@ -91,6 +96,10 @@ impl Service {
             self.vouched(now, heard.endpoint);
         }
         self.sync(now, heard.endpoint);
+        if heard.change.is_some() {
+            // Who waits should look.
+            self.epoch += 1;
+        }
         heard.change.is_some()
     }
 }

@@ -5,7 +5,8 @@
 //! server of its own, so that a test of an HTTP client never shares code with
 //! the client it tests. What is deliberately absent: TLS, HTTP/2, any async
 //! runtime, and any opinion about how a client should behave. The laboratory
-//! only breaks things and measures.
+//! only breaks things and measures. (The exception is the feature `grpc`: a
+//! server of the gRPC health protocol, over hyper.)
 //!
 //! ```
 //! use origin_lab::{FaultServer, Mode};
@@ -27,6 +28,8 @@ mod clusters;
 mod conduct;
 mod connection;
 mod document;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod http;
 mod mode;
 mod outage;
@@ -54,6 +57,8 @@ pub use book::{SEEN_LIMIT, Seen, Stats};
 pub use calendar::rfc3339;
 pub use clusters::{ClusterSpec, DEMO_TOKEN, Group, World, WorldSpec};
 pub use document::{Document, Place, Role, ServiceEntry};
+#[cfg(feature = "grpc")]
+pub use grpc::{GrpcHealth, Serving};
 pub use http::{Answer, Request};
 pub use mode::Mode;
 pub use outage::{Action, Outage, Phase, Running};

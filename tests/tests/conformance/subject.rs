@@ -11,6 +11,7 @@ use futures_lite::future::or;
 use origin_core::notice::Notice;
 use origin_core::snapshot::{ServiceSnapshot, Snapshot};
 use origin_core::{Error, Response};
+use origin_driver::blocking::Background;
 use origin_driver::{Builder, Client, Runtime};
 use origin_lab::{FaultServer, World};
 
@@ -38,6 +39,10 @@ pub(crate) trait Subject: Runtime<Body: Debug> {
         count: usize,
         make: impl Fn(usize) -> Self::Reply<T> + Sync,
     ) -> Vec<Timed<T>>;
+
+    /// Starts what looks after discovery and health checks beside calls; an async client keeps
+    /// it itself.
+    fn background(client: &Client<Self>) -> Option<Background>;
 
     /// The next piece of a streamed body, or the error as text.
     fn chunk(body: &mut Self::Body) -> Result<Option<Bytes>, String>;
@@ -110,6 +115,11 @@ macro_rules! asynchronous {
                 })
             }
 
+            fn background(client: &Client<Self>) -> Option<Background> {
+                $block_on(async { client.start() });
+                None
+            }
+
             fn chunk(body: &mut Self::Body) -> Result<Option<Bytes>, String> {
                 $block_on(body.chunk()).map_err(|error| error.to_string())
             }
@@ -151,6 +161,10 @@ impl Subject for Blocking {
             let threads: Vec<_> = (0..count).map(start).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         })
+    }
+
+    fn background(client: &Client<Self>) -> Option<Background> {
+        Some(client.background().unwrap())
     }
 
     fn chunk(body: &mut Self::Body) -> Result<Option<Bytes>, String> {
