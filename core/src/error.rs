@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::call::{DeadlineKind, Why};
+use crate::call::Why;
 use crate::config::ConfigError;
 use crate::discovery::DiscoveryError;
 use crate::request::Report;
@@ -163,24 +163,7 @@ impl fmt::Display for Failure {
         let Report { service, elapsed, attempts } = &self.report;
         let count = attempts.len();
         write!(f, "{service}: ")?;
-        match self.why {
-            Why::Refused => f.write_str("no endpoint may be called now")?,
-            Why::NoEndpoints => {
-                f.write_str("discovery names the service, but no endpoint of it")?
-            }
-            Why::Deadline(DeadlineKind::Total) => f.write_str("the total deadline passed")?,
-            Why::Deadline(DeadlineKind::Attempt) => {
-                f.write_str("the attempt deadline passed, and repeating is not safe")?
-            }
-            Why::Budget => f.write_str("no answer, and the retry budget is spent")?,
-            Why::NotRepeatable => f.write_str("no answer, and repeating is not safe")?,
-            Why::NotRetried => {
-                f.write_str("no answer, and failures of this kind are not repeated")?
-            }
-            Why::Overload(why) => write!(f, "not let in: {why}")?,
-            Why::Abandoned => f.write_str("dropped by the caller")?,
-            _ => f.write_str("no candidate gave a usable answer")?,
-        }
+        self.why.fmt(f)?;
         write!(f, " ({count} attempt{} in {elapsed:.1?})", if count == 1 { "" } else { "s" })?;
         for a in attempts {
             write!(f, "; {} ({}): {}", a.endpoint, a.cluster, a.outcome)?;

@@ -211,24 +211,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} attempt(s) in {:.1?}", self.service, self.attempts.len(), self.elapsed)?;
         for (number, a) in (1..).zip(&self.attempts) {
-            let why = match a.why {
-                Choice::Share(why) => {
-                    write!(
-                        f,
-                        "\n  {number}. +{:.1?} {} ({}): {} after {:.1?}; chosen as {why}",
-                        a.sent_after, a.endpoint, a.cluster, a.outcome, a.took
-                    )?;
-                    continue;
-                }
-                Choice::Probe => "its breaker is half-open and wants to know",
-                Choice::Preferred => "the preferred cluster",
-                Choice::Spill => "no sound endpoint ready in a more preferred cluster",
-                Choice::OtherEndpoint => "another endpoint of the cluster",
-                Choice::Failover => "the next cluster",
-                Choice::Hedge => "a second attempt beside a slow one",
-                Choice::Rescue => "the endpoint before had gone silent",
-                Choice::Again => "nobody else is left",
-            };
+            let why = a.why;
             write!(
                 f,
                 "\n  {number}. +{:.1?} {} ({}): {} after {:.1?}; chosen as {why}",

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::discovery::Place;
 use crate::notice::Notice;
-use crate::policy::breaker::State;
+use crate::policy::breaker::{Numbers, State};
 use crate::policy::health;
 use crate::time::Time;
 
@@ -99,8 +99,57 @@ pub struct ServiceSnapshot {
     pub abandoned: u64,
     /// Repeats the retry budget would allow now.
     pub budget: u64,
+    /// How the load is split between its clusters, in failover order.
+    pub split: Vec<ClusterSnapshot>,
+    /// What the limits of the service as a whole hold.
+    pub limits: LimitsSnapshot,
     /// Its endpoints, in failover order.
     pub endpoints: Vec<EndpointSnapshot>,
+}
+
+/// One cluster of a service, as the split of the load sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterSnapshot {
+    /// Its name.
+    pub cluster: Arc<str>,
+    /// Endpoints that may be used, that are degraded, and all.
+    pub healthy: u32,
+    /// Endpoints that are used when the healthy ones do not suffice.
+    pub degraded: u32,
+    /// All its endpoints.
+    pub total: u32,
+    /// Its share of first attempts, in percent.
+    pub percent: u8,
+    /// Whether it is the first choice.
+    pub first_choice: bool,
+    /// How long it is still held back, if it is.
+    pub held_for: Option<Duration>,
+    /// Whether it panics: too few of its endpoints may be used, so all are.
+    pub panic: bool,
+    /// Why a call with the first draw goes where it goes, and what would have changed it; at the
+    /// first cluster only.
+    pub explain: String,
+}
+
+/// The limits of a service as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsSnapshot {
+    /// State of its own breaker.
+    pub breaker: State,
+    /// Calls in flight that hold a place.
+    pub in_flight: u32,
+    /// The present concurrency limit; `None` without one.
+    pub limit: Option<u32>,
+    /// Calls waiting for a place.
+    pub waiting: u32,
+    /// Share of calls refused by throttling, in thousandths.
+    pub throttled_permille: u32,
+    /// The present rate limit in thousandths of a call per second; `None` without one.
+    pub rate_milli: Option<u64>,
+    /// Retry tokens left, in thousandths.
+    pub retry_tokens: u32,
+    /// Calls that were not let in, ever.
+    pub shed: u64,
 }
 
 /// The state of one endpoint.
@@ -117,6 +166,10 @@ pub struct EndpointSnapshot {
     pub breaker: State,
     /// Failures in a row.
     pub consecutive_failures: u32,
+    /// What its breaker counts: totals, rates of its windows, the last trip.
+    pub numbers: Numbers,
+    /// How long it is still ejected as an outlier, if it is.
+    pub ejected_for: Option<Duration>,
     /// What active checks say; unknown without them.
     pub health: health::Status,
     /// The latest results of active checks, oldest first.

@@ -50,7 +50,7 @@ impl<R: Runtime> Hub<R> {
     pub(crate) fn poll_checks(&self, now: Time) -> (Vec<(Arc<Slot>, Check)>, Time) {
         let (mut found, mut next) = (Vec::new(), Time::NEVER);
         self.each_slot(|slot| {
-            if !slot.checked {
+            if !slot.checked.load(Ordering::Relaxed) {
                 return;
             }
             let mut due = slot.check_due.load(Ordering::Acquire);

@@ -89,7 +89,19 @@ impl<R: Runtime> Client<R> {
     /// The configuration it was built from, the seed filled in.
     #[must_use]
     pub fn config(&self) -> Config {
-        Config { seed: Some(self.hub.seed), ..self.hub.config.clone() }
+        Config { seed: Some(self.hub.seed), ..Config::clone(&self.hub.config()) }
+    }
+
+    /// Puts another configuration in force while the client runs: policies, profiles, endpoints of
+    /// configured services, body limits. Calls under way go on; what each policy keeps of its
+    /// state is said in [`origin_core::Service::reconfigure`].
+    ///
+    /// # Errors
+    /// [`ConfigError`] for what [`Builder::build`] would refuse, and for fields that cannot change
+    /// while a client runs (discovery, local cluster, seed, connection limits). Nothing has
+    /// changed then.
+    pub fn reconfigure(&self, config: Config) -> Result<(), ConfigError> {
+        self.hub.reconfigure(config)
     }
 }
 

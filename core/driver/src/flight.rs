@@ -102,7 +102,7 @@ impl<R: Runtime> Flight<R> {
 
     /// Largest body to collect.
     pub(crate) fn max_body(&self) -> u64 {
-        self.request.max_body.unwrap_or(self.hub.config.limits.body)
+        self.request.max_body.unwrap_or_else(|| self.hub.max_body())
     }
 
     /// Begins at `now`: the start, unless something was done in between.

@@ -3,7 +3,7 @@
 //! whom to call; the hub carries results from one to the other and wakes who waits.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use event_listener::Event;
@@ -36,12 +36,20 @@ pub struct Slot {
     /// Whether its endpoints come from discovery.
     pub(crate) discovered: bool,
     /// Whether its endpoints are checked.
-    pub(crate) checked: bool,
+    pub(crate) checked: AtomicBool,
     /// When its next check is due, in nanoseconds: keeps the background off its lock. Zero when
     /// something has happened that may have changed it. Written under the lock of the service.
     pub(crate) check_due: AtomicU64,
     /// Its custom checks under way.
     pub(crate) threads: Threads,
+}
+
+impl Slot {
+    /// Whether its endpoints are checked, from now on.
+    pub(crate) fn checks_on(&self, on: bool) {
+        self.checked.store(on, Ordering::Relaxed);
+        self.check_due.store(0, Ordering::Release);
+    }
 }
 
 /// Custom checks by their names.
@@ -50,7 +58,9 @@ pub(crate) type Customs = BTreeMap<Arc<str>, Custom>;
 /// The shared inside of a client. Applications see it only through the adapters.
 pub struct Hub<R> {
     pub(crate) runtime: Arc<R>,
-    pub(crate) config: Config,
+    config: RwLock<Arc<Config>>,
+    /// `limits.body`, which every call reads.
+    max_body: AtomicU64,
     pub(crate) seed: u64,
     pub(crate) token: Option<Token>,
     directory: Option<Mutex<Directory>>,
@@ -95,14 +105,34 @@ impl<R: Runtime> Hub<R> {
             news: Arc::new(Event::new()),
             #[cfg(feature = "hyper")]
             background: false.into(),
-            config,
+            max_body: AtomicU64::new(config.limits.body),
+            config: RwLock::new(Arc::new(config)),
         };
         let now = hub.runtime.now();
-        let names: Vec<String> = hub.config.services.keys().cloned().collect();
+        let names: Vec<String> = hub.config().services.keys().cloned().collect();
         for name in names {
             hub.open(now, &name)?;
         }
         Ok(hub)
+    }
+
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The same, to be replaced.
+    pub(crate) fn write_config(&self) -> std::sync::RwLockWriteGuard<'_, Arc<Config>> {
+        self.config.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Largest body that is collected, where the call does not say.
+    pub(crate) fn max_body(&self) -> u64 {
+        self.max_body.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_max_body(&self, bytes: u64) {
+        self.max_body.store(bytes, Ordering::Relaxed);
     }
 
     /// The number of the next call: its random stream.
@@ -141,7 +171,9 @@ impl<R: Runtime> Hub<R> {
         known
     }
 
-    fn read_slots(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<Arc<str>, Arc<Slot>>> {
+    pub(crate) fn read_slots(
+        &self,
+    ) -> std::sync::RwLockReadGuard<'_, BTreeMap<Arc<str>, Arc<Slot>>> {
         self.slots.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -152,10 +184,11 @@ impl<R: Runtime> Hub<R> {
 
     fn open(&self, now: Time, name: &str) -> Result<Arc<Slot>, ConfigError> {
         origin_core::config::check_service_name(name)?;
-        let own = self.config.services.get(name);
-        let (rules, profiles) = self.config.rules_for(name)?;
+        let config = self.config();
+        let own = config.services.get(name);
+        let (rules, profiles) = config.rules_for(name)?;
         let mut service = Service::new(name.into(), rules, self.seed).with_profiles(profiles);
-        let local = self.config.local_cluster.as_deref();
+        let local = config.local_cluster.as_deref();
         let endpoints = match own {
             Some(own) => configured(name, own, local)?,
             None => Vec::new(),
@@ -171,7 +204,7 @@ impl<R: Runtime> Hub<R> {
         service.resolve(now, resolution);
         let slot = Slot {
             name: service.name().clone(),
-            checked: service.rules().checks.on(),
+            checked: service.rules().checks.on().into(),
             service: Mutex::new(service),
             moved: Event::new(),
             discovered,
@@ -182,7 +215,7 @@ impl<R: Runtime> Hub<R> {
         let slot = slots.entry(slot.name.clone()).or_insert_with(|| Arc::new(slot)).clone();
         drop(slots);
         drop(directory);
-        if slot.checked {
+        if slot.checked.load(Ordering::Relaxed) {
             self.news.notify(usize::MAX);
         }
         Ok(slot)
@@ -196,7 +229,7 @@ impl<R: Runtime> Hub<R> {
     /// Whether a call on `slot` should start the background first, for its health checks. No lock.
     #[cfg(feature = "hyper")]
     pub(crate) fn unattended(&self, slot: &Slot) -> bool {
-        slot.checked && !self.background.load(Ordering::Relaxed)
+        slot.checked.load(Ordering::Relaxed) && !self.background.load(Ordering::Relaxed)
     }
 
     /// Asks the directory for a job.

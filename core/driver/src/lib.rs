@@ -104,6 +104,7 @@ mod guards;
 mod hub;
 #[cfg(feature = "hyper")]
 pub mod hyper;
+mod reconfigure;
 mod request;
 mod response;
 mod roots;

@@ -64,10 +64,18 @@ pub(crate) struct Live {
     pub(crate) sent_at: Time,
     pub(crate) kind: DeadlineKind,
     pub(crate) number: AttemptId,
+    why: Choice,
     /// Whether this call has been at the endpoint before.
     pub(crate) again: bool,
     /// Whether success is only known when the body has been read.
     pub(crate) streamed: bool,
+}
+
+impl Live {
+    fn ticket(&self) -> Ticket {
+        let Live { endpoint, permit, number, why, .. } = *self;
+        Ticket { endpoint, permit, number, why }
+    }
 }
 
 /// What the end of an attempt means for its call.
@@ -357,7 +365,7 @@ impl Call {
         self.repeats += u8::from(again);
         let number = AttemptId(self.attempts);
         let streamed = self.spec.streamed;
-        let live = Live { endpoint, permit, sent_at: now, kind, number, again, streamed };
+        let live = Live { endpoint, permit, sent_at: now, kind, number, why, again, streamed };
         if let Some(place) = self.lives.iter_mut().find(|place| place.is_none()) {
             *place = Some(live);
         }
@@ -663,7 +671,7 @@ impl Call {
         if self.pass.is_none() {
             self.phase = Phase::Done;
             service.counts.answered += 1;
-            let ticket = Ticket { endpoint: live.endpoint, permit: live.permit };
+            let ticket = live.ticket();
             return Action::Done(Verdict::Answered(ticket));
         }
         let sample = match class {
@@ -674,7 +682,7 @@ impl Call {
         self.leave(service, now, class, sample);
         self.phase = Phase::Done;
         service.counts.answered += 1;
-        Action::Done(Verdict::Answered(Ticket { endpoint: live.endpoint, permit: live.permit }))
+        Action::Done(Verdict::Answered(live.ticket()))
     }
 
     fn fail(&mut self, service: &mut Service, now: Time, why: Why, until: Time) -> Action {

@@ -5,6 +5,7 @@
 mod machine;
 mod pick;
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -123,6 +124,22 @@ pub enum Choice {
     Again,
 }
 
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Choice::Preferred => "the preferred cluster",
+            Choice::Spill => "no sound endpoint ready in a more preferred cluster",
+            Choice::Share(why) => return why.fmt(f),
+            Choice::Probe => "its breaker is half-open and wants to know",
+            Choice::OtherEndpoint => "another endpoint of the cluster",
+            Choice::Hedge => "a second attempt beside a slow one",
+            Choice::Rescue => "the endpoint before had gone silent",
+            Choice::Failover => "the next cluster",
+            Choice::Again => "nobody else is left",
+        })
+    }
+}
+
 /// What happened, told by the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -185,11 +202,35 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    /// One line: which attempt answered and why it went where it went, or why there is no answer.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Answered(ticket) => {
+                write!(f, "answered by attempt {}, chosen as {}", ticket.number.0, ticket.why)
+            }
+            Verdict::Failed { why, until: Time::NEVER } => write!(f, "no answer: {why}"),
+            Verdict::Failed { why, until } => {
+                write!(f, "no answer: {why}; not before {} ms", until.as_millis())
+            }
+        }
+    }
+}
+
 /// Names the attempt whose response the caller holds, in case its body fails later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ticket {
     pub(crate) endpoint: EndpointId,
     pub(crate) permit: Permit,
+    pub(crate) number: AttemptId,
+    pub(crate) why: Choice,
 }
 
 /// Why a call ended without an answer.
@@ -222,4 +263,25 @@ pub enum Why {
     Request,
     /// The caller dropped the call.
     Abandoned,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Why::UnknownService => "discovery does not name the service",
+            Why::Discovery => "there is no discovery document",
+            Why::Refused => "no endpoint may be called now",
+            Why::NoEndpoints => "discovery names the service, but no endpoint of it",
+            Why::Deadline(DeadlineKind::Total) => "the total deadline passed",
+            Why::Deadline(_) => "the attempt deadline passed, and repeating is not safe",
+            Why::Exhausted => "no candidate gave a usable answer",
+            Why::Budget => "no answer, and the retry budget is spent",
+            Why::Overload(why) => return write!(f, "not let in: {why}"),
+            Why::NotRepeatable => "no answer, and repeating is not safe",
+            Why::NotRetried => "no answer, and failures of this kind are not repeated",
+            Why::BodyTooLarge => "the response body exceeds its limit",
+            Why::Request => "the request cannot be sent as it is",
+            Why::Abandoned => "dropped by the caller",
+        })
+    }
 }

@@ -17,6 +17,7 @@ use crate::policy::queue::{Priority, Shed, Ticket, Turn, WaitQueue};
 use crate::policy::rate::{RateLimit, RateLimited};
 use crate::policy::throttle::{Throttle, Throttled};
 use crate::policy::tiers;
+use crate::snapshot::LimitsSnapshot;
 use crate::time::Time;
 
 /// The state of what guards a service as a whole.
@@ -177,6 +178,21 @@ impl Service {
             if let Some(change) = change {
                 self.notices.push(now, Event::ServiceBreaker { change });
             }
+        }
+    }
+
+    /// What the limits hold, for people.
+    pub(super) fn limits(&self) -> LimitsSnapshot {
+        let (gate, rules) = (&self.gate, &self.rules);
+        LimitsSnapshot {
+            breaker: gate.breaker.state(),
+            in_flight: gate.concurrency.in_flight(),
+            limit: (!rules.concurrency.is_off()).then(|| gate.concurrency.limit()),
+            waiting: gate.queue.len(),
+            throttled_permille: gate.throttle.permille(&rules.throttle),
+            rate_milli: (!rules.rate.is_off()).then(|| gate.rate.rate_milli()),
+            retry_tokens: self.tokens.available(),
+            shed: self.counts.shed,
         }
     }
 

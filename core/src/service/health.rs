@@ -6,6 +6,7 @@ use super::Service;
 use crate::notice::Event;
 use crate::policy::outlier::Change;
 use crate::policy::tiers::{self, TierHealth};
+use crate::snapshot::ClusterSnapshot;
 use crate::time::Time;
 
 impl Service {
@@ -61,6 +62,32 @@ impl Service {
         let mut tell = |change| notices.push(now, tier_event(&pool.tiers, change));
         tiers.retune(now, health.len(), &rules.failover, &mut tell);
         tiers.update_all(now, &health, &rules.failover, &mut tell);
+    }
+
+    /// The split of the load, for people.
+    pub(super) fn split(&self, now: Time) -> Vec<ClusterSnapshot> {
+        let shares = self.tiers.loads().shares();
+        let describe = |(number, tier): (usize, &crate::pool::Tier)| {
+            let share = shares.get(number).copied().unwrap_or_default();
+            let health = tier.health();
+            let held = self.tiers.held(number, &self.rules.failover);
+            let explain = match number {
+                0 => self.tiers.explain(0, &self.rules.failover).to_string(),
+                _ => String::new(),
+            };
+            ClusterSnapshot {
+                cluster: tier.cluster.clone(),
+                healthy: health.healthy,
+                degraded: health.degraded,
+                total: health.total,
+                percent: share.healthy + share.degraded,
+                first_choice: self.tiers.active().is_some_and(|tier| usize::from(tier) == number),
+                held_for: held.map(|until| now.until(until)),
+                panic: share.panic && !share.empty,
+                explain,
+            }
+        };
+        self.pool.tiers.iter().enumerate().map(describe).collect()
     }
 
     /// Lets time act on outlier detection and on the split of the load.

@@ -648,6 +648,8 @@ impl Service {
                 })
                 .collect(),
             budget: self.budget.available(now, &self.rules.budget),
+            split: self.split(now),
+            limits: self.limits(),
         }
     }
 
@@ -659,7 +661,9 @@ impl Service {
             return Health::Unhealthy;
         }
         let troubled = |e: &Endpoint| {
-            e.breaker.state() != State::Closed
+            (e.breaker.state() != State::Closed && self.rules.breaker.enforces())
+                || e.outlier.is_ejected()
+                || matches!(e.health, Status::Unhealthy | Status::Degraded)
                 || e.breaker.consecutive_failures() > 0
                 || e.watch.suspect(now, &self.rules.stall)
         };
@@ -706,6 +710,8 @@ fn endpoint_snapshot(
         address: e.label.clone(),
         breaker: e.breaker.state(),
         consecutive_failures: e.breaker.consecutive_failures(),
+        numbers: e.breaker.numbers(now, &rules.breaker),
+        ejected_for: e.outlier.ejected_until().map(|until| now.until(until)),
         health: e.health,
         checks: checked.map(|health| health.history().copied().collect()).unwrap_or_default(),
         suspect: e.watch.suspect(now, &rules.stall) || tier.watch.suspect(now, &rules.stall),

@@ -50,6 +50,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether there is no limit.
+    #[must_use]
+    pub const fn is_off(&self) -> bool {
+        matches!(self.mode, RateMode::Off)
+    }
+
     /// Checks `config` and compiles it; `path` is where it stands, for the error.
     ///
     /// # Errors

@@ -262,6 +262,12 @@ impl Tiers {
         self.first_choice.active()
     }
 
+    /// Until when a tier is held back, if it is.
+    #[must_use]
+    pub fn held(&self, tier: usize, settings: &Settings) -> Option<Time> {
+        self.first_choice.allowed(tier, settings).err().map(|held| held.until)
+    }
+
     /// The split of the load.
     #[must_use]
     pub const fn loads(&self) -> &Loads {
