@@ -107,7 +107,9 @@ impl Pool {
             return None;
         }
         let view = self.view(tier, list, ask);
-        list.iter().copied().find(|index| view.accepts(*index))
+        list.iter().copied().find(|index| {
+            self.loads.get(*index as usize).is_some_and(|load| view.accepts(*index, load))
+        })
     }
 
     fn among(&mut self, tier: usize, list: List, ask: &Ask<'_>, rng: &mut Pcg32) -> Option<u32> {
@@ -150,6 +152,7 @@ impl Pool {
             untried: matches!(ask.want, Want::Fresh | Want::Untried),
             sound: matches!(ask.want, Want::Fresh | Want::Sound),
             route: ask.route,
+            restricted: ask.rules.routes.restricts(ask.route),
             preferred: false,
             warm: ask.now >= tier.warm || !balance.slow_start.is_on(),
         }
@@ -170,6 +173,8 @@ struct View<'a> {
     untried: bool,
     sound: bool,
     route: RouteId,
+    /// Whether the route leaves anybody out.
+    restricted: bool,
     preferred: bool,
     /// Nobody is in slow start.
     warm: bool,
@@ -212,23 +217,26 @@ impl View<'_> {
     }
 
     #[inline]
-    fn accepts(&self, index: u32) -> bool {
+    fn accepts(&self, index: u32, load: &Load) -> bool {
         if self.untried && self.tried.has(index) {
             return false;
         }
-        if !self.sound && self.route == RouteId::DEFAULT && !self.preferred {
+        // Usually neither is to be asked, and the endpoint need not be read.
+        let suspect = self.sound && load.may_be_suspect();
+        if !suspect && !self.restricted && !self.preferred {
             return true;
         }
         let Some(Some(endpoint)) = self.endpoints.get(index as usize) else { return false };
-        endpoint.tags.fits(self.route)
+        (!self.restricted || endpoint.tags.fits(self.route))
             && (!self.preferred || endpoint.tags.preferred(self.route))
-            && !(self.sound && endpoint.watch.suspect(self.now, self.stall))
+            && !(suspect && endpoint.watch.suspect(self.now, self.stall))
     }
 
     #[inline]
     fn load(&self, position: u32) -> Option<&Load> {
         let index = *self.ready.get(position as usize)?;
-        self.accepts(index).then(|| self.loads.get(index as usize)).flatten()
+        let load = self.loads.get(index as usize)?;
+        self.accepts(index, load).then_some(load)
     }
 }
 
@@ -254,7 +262,7 @@ impl Ready for View<'_> {
             return 1;
         }
         let index = self.ready.get(position as usize).copied().unwrap_or(u32::MAX);
-        self.loads.get(index as usize).map_or(0, |load| load.weight)
+        self.loads.get(index as usize).map_or(0, |load| load.weight())
     }
 
     fn draw(&self, rng: &mut Pcg32) -> Option<u32> {

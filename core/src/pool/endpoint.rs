@@ -87,5 +87,34 @@ pub(crate) struct Load {
     /// When it came or came back, for slow start.
     pub(crate) since: Time,
     pub(crate) out: u32,
-    pub(crate) weight: u32,
+    /// Its weight; the highest bit says that its watch is troubled.
+    weight: u32,
+}
+
+const TROUBLED: u32 = 1 << 31;
+
+impl Load {
+    pub(super) fn new(now: Time, weight: u32) -> Load {
+        Load { ewma: PeakEwma::new(now), since: now, out: 0, weight: weight & !TROUBLED }
+    }
+
+    #[inline]
+    pub(crate) const fn weight(&self) -> u32 {
+        self.weight & !TROUBLED
+    }
+
+    pub(super) fn set_weight(&mut self, weight: u32) {
+        self.weight = weight & !TROUBLED | self.weight & TROUBLED;
+    }
+
+    #[inline]
+    pub(super) fn set_troubled(&mut self, troubled: bool) {
+        self.weight = self.weight & !TROUBLED | if troubled { TROUBLED } else { 0 };
+    }
+
+    /// Whether it can be suspect at all: nothing is when nothing is out and nothing went wrong.
+    #[inline]
+    pub(super) const fn may_be_suspect(&self) -> bool {
+        self.out > 0 || self.weight & TROUBLED != 0
+    }
 }

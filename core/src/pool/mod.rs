@@ -20,7 +20,6 @@ pub(crate) use endpoint::{Endpoint, List, Load};
 use crate::config::Rules;
 use crate::discovery::{Candidate, Place};
 use crate::policy::balance::affinity::{Member, Ring};
-use crate::policy::balance::ewma::PeakEwma;
 use crate::policy::balance::weights::Weights;
 use crate::policy::balance::{BalanceKind, hash, subset};
 use crate::policy::breaker::{Breaker, Transition};
@@ -121,7 +120,7 @@ impl Pool {
             {
                 (endpoint.tier, endpoint.place) = (tier, candidate.place);
                 (endpoint.check, endpoint.tags) = (candidate.health.clone(), tags);
-                self.loads[index as usize].weight = candidate.weight;
+                self.loads[index as usize].set_weight(candidate.weight);
                 self.tiers[tier as usize].members.push(index);
                 continue;
             }
@@ -145,8 +144,7 @@ impl Pool {
                 listed: None,
                 due: Time::NEVER,
             };
-            let ewma = PeakEwma::new(now);
-            let load = Load { ewma, since: now, out: 0, weight: candidate.weight };
+            let load = Load::new(now, candidate.weight);
             let index = match self.free.pop() {
                 Some(index) => {
                     self.endpoints[index as usize] = Some(endpoint);
@@ -184,7 +182,7 @@ impl Pool {
         let Pool { endpoints, loads, tiers, .. } = self;
         for tier in tiers {
             let weights: Vec<u32> =
-                tier.members.iter().map(|index| loads[*index as usize].weight).collect();
+                tier.members.iter().map(|index| loads[*index as usize].weight()).collect();
             tier.weights = Weights::build(&weights);
             let ring = match rules.balance.kind {
                 BalanceKind::Ring => true,
@@ -196,7 +194,7 @@ impl Pool {
                 let member = |index: &u32| {
                     let endpoint = endpoints[*index as usize].as_ref()?;
                     let hash = hash::of(endpoint.label.as_bytes());
-                    Some(Member { endpoint: *index, hash, weight: loads[*index as usize].weight })
+                    Some(Member { endpoint: *index, hash, weight: loads[*index as usize].weight() })
                 };
                 let members: Vec<Member> = tier.members.iter().filter_map(member).collect();
                 tier.ring = Ring::build(&members);
@@ -313,6 +311,9 @@ impl Pool {
     #[inline]
     pub(crate) fn sync(&mut self, now: Time, index: u32, rules: &Rules) {
         let Some(Some(endpoint)) = self.endpoints.get(index as usize) else { return };
+        if let Some(load) = self.loads.get_mut(index as usize) {
+            load.set_troubled(endpoint.watch.troubled());
+        }
         let listed = endpoint.listed.map(|(list, _)| list);
         if endpoint.breaker.due() != endpoint.due || endpoint.belongs(&rules.breaker) != listed {
             self.sync_listed(now, index, rules, true);

@@ -307,9 +307,8 @@ impl Service {
         let permit = endpoint.breaker.admit(now, &self.rules.breaker).ok()?;
         endpoint.watch.sent(now);
         endpoint.attempts += 1;
-        self.pool.loads[index as usize].out += 1;
-        let Some(endpoint) = self.pool.get_mut(id) else { return None };
         let tier = endpoint.tier;
+        self.pool.loads[index as usize].out += 1;
         self.pool.tiers[tier as usize].watch.sent(now);
         self.counts.attempts += 1;
         self.sync(now, index);
