@@ -50,7 +50,7 @@ pub struct CallSpec {
     /// Limit of one attempt, instead of the policy's.
     pub attempt: Option<Duration>,
     /// Whether the body is left to the caller: an answer is then a success of its endpoint's
-    /// breaker only when [`Service::body_done`] says so.
+    /// breaker only when [`Service::body_done`](crate::Service::body_done) says so.
     pub streamed: bool,
     /// Statuses that mean "try elsewhere" for this operation, besides the policy's. 0 is none.
     pub also_retry: [u16; 4],
@@ -165,7 +165,7 @@ pub enum Action {
         attempt: AttemptId,
         /// Where to.
         to: EndpointId,
-        /// To be given up then, reported as [`Fault::Timeout`].
+        /// To be given up then, reported as [`Fault::Timeout`](crate::outcome::Fault::Timeout).
         deadline: Deadline,
         /// Why there.
         why: Choice,
