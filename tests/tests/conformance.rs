@@ -64,6 +64,8 @@ macro_rules! on_every_async_runtime {
 #[path = "conformance/subject.rs"]
 mod subject;
 
+#[path = "conformance/abreast.rs"]
+mod abreast;
 #[path = "conformance/bodies.rs"]
 mod bodies;
 #[path = "conformance/checks.rs"]
