@@ -1,9 +1,12 @@
-//! What Origin costs. Three questions, three programs; this library holds what they share.
+//! What Origin costs. Several questions, a program each; this library holds what they share.
 //!
 //! | question | program | shared file |
 //! |---|---|---|
 //! | How many nanoseconds is a decision? | `benches/core.rs` (criterion) | `cases.rs` |
 //! | How many instructions and allocations is a decision, exactly? | `bin/counts.rs` | `cases.rs`, `callgrind.rs` |
+//! | The same of each policy alone, and of other crates? | `benches/policies.rs`, `bin/counts.rs` | `policies/` |
+//! | How many bytes do policies take? | `benches/memory.rs` | |
+//! | What do other crates do where breakers go wrong? | `bin/peers.rs` (feature `peers`) | `sequences/` |
 //! | What does Origin add to the HTTP client below it? | `bin/adapters.rs` | `pairs/`, `callgrind.rs` |
 //!
 //! Wall-clock time is reported and never judged: it belongs to the machine and to whoever else
@@ -12,3 +15,6 @@
 pub mod callgrind;
 pub mod cases;
 pub mod pairs;
+pub mod policies;
+#[cfg(feature = "peers")]
+pub mod sequences;

@@ -428,6 +428,12 @@ impl Call {
 
     /// Time to look after the attempts that are out.
     fn look_after(&mut self, service: &mut Service, now: Time) -> Action {
+        let remaining = now.until(self.deadline);
+        if remaining < self.rules(service).floor || remaining.is_zero() {
+            // Too late for another attempt (the driver may be late): what is out ends the call.
+            self.phase = Phase::Live(Time::NEVER);
+            return Action::WaitUntil(Time::NEVER);
+        }
         let silent = self.lives.iter().flatten().find(|live| service.is_silent(now, live)).copied();
         if let Some(live) = silent
             && self.pick_beside(service, now).is_some()

@@ -25,7 +25,7 @@ use crate::policy::balance::{BalanceKind, hash, subset};
 use crate::policy::breaker::{Breaker, Transition};
 use crate::policy::health::Status;
 use crate::policy::outlier::{Group, Outlier};
-use crate::policy::stall::Watch;
+use crate::policy::stall::{self, Watch};
 use crate::policy::tiers::TierHealth;
 use crate::rng::Pcg32;
 use crate::time::Time;
@@ -374,6 +374,18 @@ impl Pool {
     /// Whether more than one endpoint may be called now.
     pub(crate) fn has_choice(&self) -> bool {
         self.tiers.iter().map(callable).sum::<usize>() > 1
+    }
+
+    /// Whether an endpoint other than the one at `index` may be called now and is not suspect.
+    /// Only asked while there is trouble; a look at a few endpoints of each tier has to do.
+    pub(crate) fn has_sound(&self, now: Time, index: u32, settings: &stall::Settings) -> bool {
+        let sound = |other: &u32| {
+            let endpoint = self.endpoints.get(*other as usize).and_then(Option::as_ref);
+            *other != index && endpoint.is_some_and(|e| !e.watch.suspect(now, settings))
+        };
+        self.tiers.iter().filter(|tier| !tier.watch.suspect(now, settings)).any(|tier| {
+            [List::Ready, List::Degraded].iter().any(|l| tier.list(*l).iter().take(16).any(sound))
+        })
     }
 
     /// How many endpoints of `tier` may be called now.

@@ -127,7 +127,13 @@ impl Service {
         let free = gate.concurrency.free(&rules.concurrency);
         match gate.queue.poll(now, ticket, free) {
             Turn::Wait { until } => Entry::Wait(ticket, until.min(latest)),
-            Turn::Shed { reason } => self.refused(now, Overload::Queue(reason), Time::NEVER),
+            Turn::Shed { reason } => {
+                // A place that was offered to this one is now for who is behind it.
+                if free > 0 && !gate.queue.is_empty() {
+                    self.epoch += 1;
+                }
+                self.refused(now, Overload::Queue(reason), Time::NEVER)
+            }
             Turn::Go => match gate.concurrency.try_acquire(&rules.concurrency) {
                 Ok(slot) => self.admit_rate(now, latest, Some(slot)),
                 Err(limited) => self.refused(now, Overload::Concurrency(limited), Time::NEVER),

@@ -403,7 +403,9 @@ impl Service {
         let endpoint = self.pool.endpoints.get(index as usize)?.as_ref()?;
         let tier = self.pool.tiers.get(endpoint.tier as usize)?;
         let watch = if tier.watch.troubled() { &tier.watch } else { &endpoint.watch };
-        if !watch.troubled() || !self.pool.has_choice() {
+        // Only while somebody else could answer: a leash is not the endpoint's failure, and if
+        // every attempt were on one, no breaker would ever open.
+        if !watch.troubled() || !self.pool.has_sound(now, index, &self.rules.stall) {
             return None;
         }
         watch.leash(now, &self.rules.stall)

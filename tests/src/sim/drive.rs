@@ -139,7 +139,7 @@ impl World {
                     flight.at = At::Live;
                     flight.out.push((attempt, to));
                     flight.tried.insert(to);
-                    let turn = flight.turn;
+                    let (turn, name) = (flight.turn, flight.service.clone());
                     let address = service.address(to).filter(|address| address.is_http());
                     let address = address.map(|address| address.as_str().to_owned());
                     self.write(Some(number), What::Decided(action));
@@ -153,9 +153,10 @@ impl World {
                         continue;
                     };
                     let timeout = Outcome::Failed { fault: Fault::Timeout, sent: Sent::Maybe };
+                    let Some(slot) = self.slots.get(&name) else { return };
                     let (at, outcome) = self
                         .network
-                        .attempt(now, &address)
+                        .attempt(now, &address, &slot.service)
                         .filter(|(at, _)| *at <= deadline.at)
                         .unwrap_or((deadline.at, timeout));
                     self.queue.push(at, Event::End { call: number, attempt, outcome });

@@ -10,6 +10,7 @@
 //! environment.
 
 mod audit;
+pub mod crowd;
 mod drive;
 mod jobs;
 mod net;

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use origin_core::job::{Job, JobOutcome};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::rng::Pcg32;
-use origin_core::{Time, Wall, headers};
+use origin_core::{Service, Time, Wall};
 use origin_lab::Mode;
 
 /// How long a healthy answer takes: a base, a uniform spread on top, and now and then a tail.
@@ -190,8 +190,8 @@ impl Network {
         self.document = document;
     }
 
-    /// What an attempt at `address` meets.
-    pub(super) fn attempt(&mut self, now: Time, address: &str) -> Fate<Outcome> {
+    /// What an attempt of `service` at `address` meets.
+    pub(super) fn attempt(&mut self, now: Time, address: &str, service: &Service) -> Fate<Outcome> {
         let failed = |fault, sent| Outcome::Failed { fault, sent };
         let Some(server) = self.servers.get_mut(address) else {
             let soon = now.plus(Duration::from_micros(300));
@@ -223,8 +223,7 @@ impl Network {
                 (trip.plus(span), Outcome::status(200))
             }
             Mode::Status { code, headers, .. } => {
-                let pushback = headers::pushback(&header_map(&headers), Wall::default());
-                (trip, Outcome::Answered { status: code, pushback })
+                (trip, service.outcome(code, &header_map(&headers), Wall::default()))
             }
             Mode::Redirect { code, .. } => (trip, Outcome::status(code)),
             Mode::ResetBeforeHead | Mode::ResetMidBody { .. } | Mode::CloseMidBody { .. } => {
