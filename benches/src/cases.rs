@@ -68,9 +68,9 @@ impl From<ConfigError> for Unfit {
 
 /// What a successful call may cost: about a tenth of a microsecond of work, and nothing that
 /// could stall it.
-const SUCCESS: u64 = 1_500;
+const SUCCESS: u64 = 2_500;
 /// A failover is two attempts and two notices.
-const FAILOVER: u64 = 3_000;
+const FAILOVER: u64 = 5_600;
 
 /// All cases.
 pub const CASES: [Case; 8] = [

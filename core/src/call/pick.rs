@@ -10,6 +10,7 @@
 //! tried only when nothing else is left, and not more than `attempts_per_endpoint` times.
 
 use super::{Call, Choice};
+use crate::policy::balance::hash;
 use crate::policy::tiers::{Pass, Refusal, Why};
 use crate::pool::{Ask, Pool, Want};
 use crate::rng::Pcg32;
@@ -39,7 +40,8 @@ impl Call {
             rules,
             tried: &self.tried,
             want: Want::Fresh,
-            key: (abreast.affinity != 0).then_some(abreast.affinity),
+            // Mixed: a number that counts, as an identifier may, must not stay in one place.
+            key: (abreast.affinity != 0).then(|| hash::mix(abreast.affinity)),
             route: abreast.route,
         };
         let tiers = pool.tiers.len();

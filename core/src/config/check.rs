@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConcurrencyMode, Config, Mode, Policy, RateMode, field};
+use super::{ConcurrencyMode, Config, Mode, Policy, RateMode, conflict, field};
 use crate::address::Address;
 use crate::policy::balance::route::Routes;
 use crate::policy::retryable::Retryable;
@@ -16,6 +16,7 @@ use crate::policy::{
     backoff, balance, breaker, budget, concurrency, health, hedge, latency, outlier, queue, rate,
     remaining, stall, throttle, tiers, timeout, tokens,
 };
+use crate::time::DurationText;
 
 /// A refused configuration: which field, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -115,9 +116,7 @@ impl Rules {
         let within = |name: &str, span: Option<Duration>, bounds: &[(&str, Option<Duration>)]| {
             let Some(span) = span else { return Ok(None) };
             for (bound, most) in bounds {
-                if let Some(most) = most.filter(|most| span > *most) {
-                    return Err(at.refuse(name, format!("{span:?} exceeds {bound} of {most:?}")));
-                }
+                at.ordered((name, span), (bound, most.unwrap_or(span)))?;
             }
             at.span(name, span).map(Some)
         };
@@ -129,11 +128,11 @@ impl Rules {
         within("deadline.floor", Some(floor), &[of_total])?;
         let attempt = attempt.unwrap_or(DEFAULT_ATTEMPT).min(total);
         let few = |name: &str, count: u32| {
-            let count = at.count(name, count, 1, 16)?;
+            let count = at.within(name, count, 1..=16)?;
             Ok(u8::try_from(count).unwrap_or(16))
         };
         let under = |name: &str| format!("{path}.{name}");
-        Ok(Rules {
+        let rules = Rules {
             total,
             attempt,
             connect: connect.unwrap_or(DEFAULT_CONNECT).min(attempt),
@@ -171,7 +170,9 @@ impl Rules {
             outlier: outlier::Settings::of(&policy.outlier, &under("outlier"))?,
             stall: stall::Settings::of(stall, &under("stall"))?,
             checks: health::Settings::of(checks, &under("checks"))?,
-        })
+        };
+        conflict::check(policy, &rules, at)?;
+        Ok(rules)
     }
 }
 
@@ -234,8 +235,10 @@ impl Config {
                     return Err(ConfigError::new(
                         format!("{path}.policy.deadline.attempt"),
                         format!(
-                            "{:?} is shorter than the client's policy.deadline.connect of {:?}:                              an attempt on a new connection could never tell which of the two failed",
-                            own.attempt, policy.connect
+                            "{} is shorter than the client's policy.deadline.connect of {}: an \
+                             attempt on a new connection could never tell which of the two failed",
+                            DurationText(own.attempt),
+                            DurationText(policy.connect)
                         ),
                     ));
                 }
@@ -274,20 +277,14 @@ impl super::DiscoveryConfig {
             return Err(ConfigError::new(
                 "discovery.refresh_ahead",
                 format!(
-                    "{:?} is not shorter than discovery.ttl of {:?}",
-                    self.refresh_ahead, self.ttl
+                    "{} is not shorter than discovery.ttl of {}",
+                    DurationText(self.refresh_ahead),
+                    DurationText(self.ttl)
                 ),
             ));
         }
-        if self.backoff > self.backoff_max {
-            return Err(ConfigError::new(
-                "discovery.backoff",
-                format!(
-                    "{:?} exceeds discovery.backoff_max of {:?}",
-                    self.backoff, self.backoff_max
-                ),
-            ));
-        }
+        field::At("discovery")
+            .ordered(("backoff", self.backoff), ("backoff_max", self.backoff_max))?;
         if !(64..=1 << 30).contains(&self.max_bytes) {
             return Err(ConfigError::new(
                 "discovery.max_bytes",

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
-
 /// When load leaves a tier, when it comes back, and how much may leave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -66,26 +64,4 @@ impl Default for FailoverConfig {
             init_grace: Duration::ZERO,
         }
     }
-}
-
-/// Longest span that a policy may name; beyond it a typing error is more likely than a wish.
-const ABSURD: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// Refuses a span that is longer than seven days, or zero where that means nothing.
-pub(crate) fn sane_span(field: String, span: Duration, zero: bool) -> Result<(), ConfigError> {
-    if span.is_zero() && !zero {
-        return Err(ConfigError::new(field, "must be longer than zero"));
-    }
-    if span > ABSURD {
-        return Err(ConfigError::new(field, format!("{span:?} is longer than 7 days")));
-    }
-    Ok(())
-}
-
-/// Refuses a number outside `least..=most`.
-pub(crate) fn within(field: String, value: u32, least: u32, most: u32) -> Result<(), ConfigError> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(ConfigError::new(field, format!("{value} is outside {least}–{most}")))
 }

@@ -1,23 +1,27 @@
 //! The configuration as a person writes it: in code, or as `origin.toml`. Plain data with serde.
-//! What each policy means is in [`policy`]; checking and compiling is in `check`.
+//! What each policy means is in [`policy`]; checking and compiling is in `check`, what is
+//! contradictory between policies in `conflict`, what is only surprising in [`lint`].
 
 pub mod backoff;
 pub mod balance;
-pub(crate) mod bounds;
 pub mod breaker;
 mod check;
 pub mod checks;
 pub mod classes;
 pub mod concurrency;
+mod conflict;
 pub mod failover;
-pub mod field;
+pub(crate) mod field;
+#[cfg(feature = "toml")]
+mod file;
 pub mod hedge;
 pub mod latency;
+pub mod lint;
 pub mod outlier;
 pub mod policy;
+pub mod presets;
 pub mod propagate;
 pub mod queue;
-pub(crate) mod range;
 pub mod rate;
 pub mod retry;
 pub mod throttle;
@@ -39,8 +43,10 @@ pub use concurrency::{ConcurrencyConfig, ConcurrencyMode, Headroom};
 pub use failover::{FailoverConfig, OverCap};
 pub use hedge::HedgeConfig;
 pub use latency::LatencyConfig;
+pub use lint::Warning;
 pub use outlier::OutlierConfig;
 pub use policy::{BudgetConfig, DeadlineConfig, Policy, StallConfig};
+pub use presets::PRESETS;
 pub use propagate::{DeadlineHeader, PropagateConfig};
 pub use queue::QueueConfig;
 pub use rate::{RateConfig, RateMode};
@@ -65,8 +71,8 @@ pub struct Config {
     /// Policies of every service that does not set its own.
     pub policy: Policy,
     /// Named variants of the policy, for calls that ask for one: deadlines, retries, hedging and
-    /// what endpoints are told follow the profile, what calls share (breakers, budgets, limits)
-    /// stays that of the service.
+    /// what endpoints are told follow the profile, and the ratio at which the shared budget
+    /// pays; what calls share (breakers, counters, limits) stays that of the service.
     pub profiles: BTreeMap<String, Policy>,
     /// Services known by configuration; these are never looked up in discovery.
     pub services: BTreeMap<String, ServiceConfig>,
@@ -213,18 +219,5 @@ impl Default for Limits {
     }
 }
 
-#[cfg(feature = "toml")]
-impl Config {
-    /// Reads the text of an `origin.toml`. Unknown keys are refused, so that a typing error is
-    /// not silently a default.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with the position and reason. Values are checked at build, not here.
-    pub fn from_toml(text: &str) -> Result<Config, ConfigError> {
-        toml::from_str(text).map_err(|e| {
-            let line =
-                e.span().map_or(0, |s| text[..s.start.min(text.len())].lines().count().max(1));
-            ConfigError::new(format!("origin.toml line {line}"), e.message().to_owned())
-        })
-    }
-}
+#[cfg(test)]
+mod tests;

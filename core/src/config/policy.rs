@@ -12,6 +12,9 @@ use super::{
 };
 
 /// All policies of one service.
+///
+/// In `origin.toml` a policy may name one of the [`PRESETS`](super::PRESETS) as `preset`; what is
+/// written beside it is laid on that instead of on the defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
@@ -52,6 +55,9 @@ pub struct Policy {
     pub stall: StallConfig,
     /// How endpoints are asked whether they are healthy, besides by calls.
     pub checks: ChecksConfig,
+    /// Calls per second that are expected, above 0 up to 10⁹. No machine reads it: it is what
+    /// [`Policy::warnings`] holds windows and minimum counts against. Default `None`: unknown.
+    pub expected_rate: Option<f64>,
 }
 
 impl Default for Policy {
@@ -75,6 +81,7 @@ impl Default for Policy {
             outlier: OutlierConfig::default(),
             stall: StallConfig::default(),
             checks: ChecksConfig::default(),
+            expected_rate: None,
         }
     }
 }

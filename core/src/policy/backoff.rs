@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
 use crate::config::backoff::{BackoffConfig, Jitter, PushbackRule};
-use crate::config::range::{Fields, WEEK, at_least_one};
+use crate::config::field::{At, at_least_one};
 use crate::outcome::Pushback;
 use crate::rng::Pcg32;
 use crate::time::{DurationText, nanos};
@@ -48,15 +48,15 @@ impl Settings {
     /// # Errors
     /// The first field that is zero, longer than 7 days or longer than `max`.
     pub fn of(config: &BackoffConfig, path: &str) -> Result<Settings, ConfigError> {
-        let fields = Fields(path);
-        fields.span("base", config.base, WEEK)?;
-        fields.span("max", config.max, WEEK)?;
-        fields.ordered(("base", config.base), ("max", config.max))?;
+        let at = At(path);
+        at.span("base", config.base)?;
+        at.span("max", config.max)?;
+        at.ordered(("base", config.base), ("max", config.max))?;
         if let Some(throttled) = config.throttled_base {
-            fields.span("throttled_base", throttled, WEEK)?;
-            fields.ordered(("throttled_base", throttled), ("max", config.max))?;
+            at.span("throttled_base", throttled)?;
+            at.ordered(("throttled_base", throttled), ("max", config.max))?;
         }
-        fields.within("slack", config.slack, Duration::ZERO, WEEK)?;
+        at.span_or_zero("slack", config.slack)?;
         Ok(Settings::compile(config))
     }
 

@@ -33,7 +33,7 @@ impl Settings {
         Ok(Settings {
             enabled: config.enabled,
             ppm: at.ppm("ratio", config.ratio, 1000.0)?,
-            min_per_second: at.count("min_per_second", config.min_per_second, 0, 1_000_000)?,
+            min_per_second: at.within("min_per_second", config.min_per_second, 0..=1_000_000)?,
         })
     }
 }

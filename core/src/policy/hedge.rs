@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backoff::Advice;
 use super::latency::{Histogram, Quantile};
-use crate::config::range::{Fields, WEEK, permille, scaled};
+use crate::config::field::{At, permille, scaled};
 use crate::config::{ConfigError, HedgeConfig};
 use crate::time::{DurationText, Time, nanos};
 
@@ -50,22 +50,22 @@ impl Settings {
     /// # Errors
     /// The first field that is zero, out of range or contradicts another.
     pub fn of(config: &HedgeConfig, path: &str) -> Result<Settings, ConfigError> {
-        let fields = Fields(path);
+        let at = At(path);
         if let Some(delay) = config.delay {
-            fields.span("delay", delay, Duration::from_secs(3600))?;
+            at.span_up_to("delay", delay, Duration::from_secs(3600))?;
         }
-        fields.percentile(config.percentile, config.min_samples)?;
-        fields.span("min_delay", config.min_delay, WEEK)?;
-        fields.span("max_delay", config.max_delay, WEEK)?;
-        fields.ordered(("min_delay", config.min_delay), ("max_delay", config.max_delay))?;
-        fields.count("max_extra", config.max_extra, 1, 2)?;
-        fields.number("max_ratio", config.max_ratio, 0.0, 2.0)?;
-        fields.count("min_copies", config.min_copies, 0, 1_000_000)?;
+        at.percentile(config.percentile, config.min_samples)?;
+        at.span("min_delay", config.min_delay)?;
+        at.span("max_delay", config.max_delay)?;
+        at.ordered(("min_delay", config.min_delay), ("max_delay", config.max_delay))?;
+        at.within("max_extra", config.max_extra, 1..=2)?;
+        at.within("max_ratio", config.max_ratio, 0.0..=2.0)?;
+        at.within("min_copies", config.min_copies, 0..=1_000_000)?;
         let settings = Settings::compile(config);
         if config.enabled && settings.ratio_ppm == 0 && settings.min_copies == 0 {
             let reason = "with 0 of the calls and min_copies 0 no copy is ever sent; \
                           write enabled = false instead";
-            return fields.refuse("max_ratio", reason.to_owned());
+            return Err(at.refuse("max_ratio", reason));
         }
         Ok(settings)
     }

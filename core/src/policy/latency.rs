@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::config::range::{Fields, at_least_one};
+use crate::config::field::{At, at_least_one};
 use crate::config::{ConfigError, LatencyConfig};
 use crate::time::{Time, nanos};
 
@@ -46,7 +46,7 @@ impl Settings {
     /// A window outside 1 s–1 h.
     pub fn of(config: &LatencyConfig, path: &str) -> Result<Settings, ConfigError> {
         let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
-        Fields(path).within("window", config.window, second, hour)?;
+        At(path).within("window", config.window, second..=hour)?;
         Ok(Settings::compile(config))
     }
 

@@ -15,10 +15,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
-use crate::config::range::{Fields, WEEK};
+use crate::config::field::At;
 use crate::config::{ConfigError, DeadlineHeader, PropagateConfig};
 use crate::time::nanos;
 
@@ -50,7 +49,7 @@ impl Settings {
     /// # Errors
     /// A name that is no header name, one name for two things, or a cap of zero or above 7 days.
     pub fn of(config: &PropagateConfig, path: &str) -> Result<Settings, ConfigError> {
-        let fields = Fields(path);
+        let at = At(path);
         let custom = match &config.header {
             DeadlineHeader::Custom(name) => Some(name),
             _ => None,
@@ -58,22 +57,20 @@ impl Settings {
         for (field, name) in
             [("header", custom), ("attempt_header", config.attempt_header.as_ref())]
         {
-            if let Some(name) = name
-                && HeaderName::from_bytes(name.as_bytes()).is_err()
-            {
-                return fields.refuse(field, format!("{name:?} is not a header name"));
+            if let Some(name) = name {
+                at.header(field, name)?;
             }
         }
-        fields.span("accept_max", config.accept_max, WEEK)?;
+        at.span("accept_max", config.accept_max)?;
         if config.accept && config.header == DeadlineHeader::Off {
-            let reason = "which header is accepted? header is off";
-            return fields.refuse("accept", reason.to_owned());
+            return Err(at.refuse("accept", "which header is accepted? header is off"));
         }
         let settings = Settings::compile(config);
         if let (Some((_, deadline)), Some(attempt)) = (&settings.deadline, &settings.attempt)
             && deadline == attempt
         {
-            return fields.refuse("attempt_header", format!("{attempt} is the deadline's header"));
+            let reason = format!("{attempt} is the deadline's header");
+            return Err(at.refuse("attempt_header", reason));
         }
         Ok(settings)
     }

@@ -17,11 +17,11 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use super::backoff::{Advice, Forbidden};
-use crate::config::range::Fields;
+use crate::config::field::At;
 use crate::config::{ClassesConfig, ConfigError, FaultClass, MethodClass, StatusSet};
 use crate::outcome::{Fault, Outcome, Sent};
 
@@ -122,30 +122,30 @@ impl Retryable {
     /// # Errors
     /// A status that cannot be in its list, or a header name that is none.
     pub fn of(config: &ClassesConfig, path: &str) -> Result<Retryable, ConfigError> {
-        let fields = Fields(path);
+        let at = At(path);
         for (field, list, least) in [
             ("statuses", &config.statuses, 500),
             ("throttled", &config.throttled, 400),
             ("overloaded", &config.overloaded, 400),
         ] {
-            if let Some(code) = list.iter().find(|code| !(least..600).contains(*code)) {
-                return fields.refuse(field, format!("{code} is outside {least}–599"));
+            for code in list {
+                at.within(field, *code, least..=599)?;
             }
         }
         for (field, list) in [("statuses", &config.statuses), ("throttled", &config.throttled)] {
             if let Some(code) = list.iter().find(|code| config.overloaded.contains(code)) {
                 let reason = format!("{code} is also listed as overloaded, which is never retried");
-                return fields.refuse(field, reason);
+                return Err(at.refuse(field, reason));
             }
         }
         if let Some(code) = config.throttled.iter().find(|code| config.statuses.contains(code)) {
             let reason =
                 format!("{code} is also in {path}.statuses; it can be only one of the two");
-            return fields.refuse("throttled", reason);
+            return Err(at.refuse("throttled", reason));
         }
         let name = &config.overloaded_header;
-        if !name.is_empty() && HeaderName::from_bytes(name.as_bytes()).is_err() {
-            return fields.refuse("overloaded_header", format!("{name:?} is not a header name"));
+        if !name.is_empty() {
+            at.header("overloaded_header", name)?;
         }
         Ok(Retryable::compile(config))
     }

@@ -71,7 +71,7 @@ impl Settings {
         Ok(Settings {
             enabled: config.enabled,
             floor_nanos: at.nanos("floor", config.floor)?,
-            min_outstanding: at.count("min_outstanding", config.min_outstanding, 1, 1_000_000)?,
+            min_outstanding: at.within("min_outstanding", config.min_outstanding, 1..=1_000_000)?,
             probe_interval: at.span("probe_interval", config.probe_interval)?,
             rescue: config.rescue && config.enabled,
         })

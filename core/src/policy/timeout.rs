@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::latency::{Histogram, Quantile};
-use crate::config::range::{Fields, WEEK, permille, scaled};
+use crate::config::field::{At, permille, scaled};
 use crate::config::{AdaptiveTimeoutConfig, ConfigError};
 use crate::time::{DurationText, nanos};
 
@@ -39,12 +39,12 @@ impl Settings {
     /// # Errors
     /// The first field that is zero, out of range or contradicts another.
     pub fn of(config: &AdaptiveTimeoutConfig, path: &str) -> Result<Settings, ConfigError> {
-        let fields = Fields(path);
-        fields.percentile(config.percentile, config.min_samples)?;
-        fields.number("factor", config.factor, 1.0, 100.0)?;
-        fields.span("min", config.min, WEEK)?;
-        fields.span("max", config.max, WEEK)?;
-        fields.ordered(("min", config.min), ("max", config.max))?;
+        let at = At(path);
+        at.percentile(config.percentile, config.min_samples)?;
+        at.within("factor", config.factor, 1.0..=100.0)?;
+        at.span("min", config.min)?;
+        at.span("max", config.max)?;
+        at.ordered(("min", config.min), ("max", config.max))?;
         Ok(Settings::compile(config))
     }
 

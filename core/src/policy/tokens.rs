@@ -23,7 +23,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::range::{Fields, scaled};
+use crate::config::field::{At, scaled};
 use crate::config::{ConfigError, TokensConfig, TokensMode};
 
 const ONE: u32 = 1_000;
@@ -46,9 +46,9 @@ impl Settings {
     /// The first field out of range, a price that no full bucket can pay, or a gain that is no
     /// whole number of thousandths.
     pub fn of(config: &TokensConfig, path: &str) -> Result<Settings, ConfigError> {
-        let fields = Fields(path);
+        let at = At(path);
         let most = if config.mode == TokensMode::Throttle { 1_000 } else { 1_000_000 };
-        fields.count("capacity", config.capacity, 1, most)?;
+        at.within("capacity", config.capacity, 1..=most)?;
         if config.mode == TokensMode::Quota {
             for (field, cost) in [
                 ("cost", config.cost),
@@ -59,15 +59,15 @@ impl Settings {
                     let capacity = config.capacity;
                     let reason =
                         format!("{cost} of {capacity} tokens: no such retry could ever be paid");
-                    return fields.refuse(field, reason);
+                    return Err(at.refuse(field, reason));
                 }
             }
         }
-        fields.number("gain", config.gain, 0.001, 1_000.0)?;
+        at.within("gain", config.gain, 0.001..=1_000.0)?;
         let thousandths = config.gain * f64::from(ONE);
         if (thousandths - thousandths.round()).abs() > 1e-6 {
             let gain = config.gain;
-            return fields.refuse("gain", format!("{gain} has more than three decimals"));
+            return Err(at.refuse("gain", format!("{gain} has more than three decimals")));
         }
         Ok(Settings::compile(config))
     }

@@ -553,7 +553,7 @@ impl World {
             assert!(failbacks <= most, "{failbacks} failbacks, {most} allowed: {later:?}");
             let up = later.iter().filter(|(_, kind)| *kind > 0).count();
             let n = self.facts.tier_count;
-            assert!(later.len() <= n * up + n - 1, "switches: {later:?}");
+            assert!(later.len() < n * (up + 1), "switches: {later:?}");
         }
     }
 

@@ -40,7 +40,9 @@ pub use crate::config::BalanceKind;
 pub use balancer::{Balancer, Endpoint};
 pub use choose::{Choice, Nobody, Why};
 
+use crate::config::field::{At, WEEK};
 use crate::config::{BalanceConfig, ConfigError};
+use crate::time::DurationText;
 
 /// A checked [`BalanceConfig`] without its routes (see [`route::Routes`]): integers only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,7 +66,6 @@ impl Default for Settings {
 }
 
 const SHORTEST_DECAY: Duration = Duration::from_millis(1);
-const LONGEST_SPAN: Duration = Duration::from_secs(7 * 24 * 3600);
 const LONGEST_PENALTY: Duration = Duration::from_secs(3600);
 const MOST_SUBSET: u32 = 1_000_000;
 
@@ -75,51 +76,30 @@ impl Settings {
     /// # Errors
     /// The first field that is out of range, or slow start with a kind that heeds no weights.
     pub fn of(config: &BalanceConfig, path: &str) -> Result<Settings, ConfigError> {
-        let refuse =
-            |field: &str, reason: String| Err(ConfigError::new(format!("{path}.{field}"), reason));
-        let BalanceConfig { decay, failure_penalty, slow_start, load_bound, .. } = config;
-        if !(SHORTEST_DECAY..=LONGEST_SPAN).contains(decay) {
-            return refuse("decay", format!("{decay:?} is outside 1 ms – 7 days"));
-        }
-        if !(1..=100).contains(&config.failure_factor) {
-            return refuse("failure_factor", format!("{} is outside 1–100", config.failure_factor));
-        }
-        if failure_penalty.is_zero() || *failure_penalty > LONGEST_PENALTY {
-            return refuse(
-                "failure_penalty",
-                format!("{failure_penalty:?} is not above zero and at most 1 hour"),
-            );
-        }
-        if slow_start.window > LONGEST_SPAN {
-            let reason = format!("{:?} is longer than 7 days", slow_start.window);
-            return refuse("slow_start.window", reason);
-        }
-        if !(0.1..=10.0).contains(&slow_start.aggression) {
-            let reason = format!("{} is outside 0.1–10", slow_start.aggression);
-            return refuse("slow_start.aggression", reason);
-        }
-        if !(0.001..=1.0).contains(&slow_start.min_weight) {
-            let reason = format!("{} is outside 0.001–1", slow_start.min_weight);
-            return refuse("slow_start.min_weight", reason);
-        }
+        let at = At(path);
+        let BalanceConfig { slow_start, load_bound, .. } = config;
+        at.within("decay", config.decay, SHORTEST_DECAY..=WEEK)?;
+        at.within("failure_factor", config.failure_factor, 1..=100)?;
+        at.span_up_to("failure_penalty", config.failure_penalty, LONGEST_PENALTY)?;
+        at.span_or_zero("slow_start.window", slow_start.window)?;
+        at.within("slow_start.aggression", slow_start.aggression, 0.1..=10.0)?;
+        at.within("slow_start.min_weight", slow_start.min_weight, 0.001..=1.0)?;
         if !slow_start.window.is_zero() && !config.kind.heeds_weights() {
             let reason = format!(
-                "{:?} has no effect with kind {}, which heeds no weights; use p2c, \
+                "{} has no effect with kind {}, which heeds no weights; use p2c, \
                  least_outstanding or weighted",
-                slow_start.window,
+                DurationText(slow_start.window),
                 config.kind.word()
             );
-            return refuse("slow_start.window", reason);
+            return Err(at.refuse("slow_start.window", reason));
         }
         // 1.001 is the least that differs from 1 after rounding; exactly 1 would be a bound
         // that a single call may exceed by nothing, so that keys move all the time.
         if *load_bound != 0.0 && !(1.001..=100.0).contains(load_bound) {
             let reason = format!("{load_bound} is neither 0 (no bound) nor within 1.001–100");
-            return refuse("load_bound", reason);
+            return Err(at.refuse("load_bound", reason));
         }
-        if config.subset > MOST_SUBSET {
-            return refuse("subset", format!("{} is more than {MOST_SUBSET}", config.subset));
-        }
+        at.within("subset", config.subset, 0..=MOST_SUBSET)?;
         route::Routes::of(&config.routes, &format!("{path}.routes"))?;
         Ok(Settings::compile(config))
     }

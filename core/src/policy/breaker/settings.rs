@@ -69,8 +69,8 @@ impl Settings {
     pub fn of(config: &BreakerConfig, path: &str) -> Result<Settings, ConfigError> {
         let at = field::At(path);
         let c = config;
-        let million = |name: &str, count: u32| at.count(name, count, 1, 1_000_000);
-        let probes = |name: &str, count: u32| at.count(name, count, 1, MOST_PROBES);
+        let million = |name: &str, count: u32| at.within(name, count, 1..=1_000_000);
+        let probes = |name: &str, count: u32| at.within(name, count, 1..=MOST_PROBES);
         let failures = c.failures.map(|count| million("failures", count)).transpose()?;
         let failure_ppm = c.failure_rate.map(|rate| share(at, "failure_rate", rate)).transpose()?;
         let slow_ppm = c.slow_rate.map(|rate| share(at, "slow_rate", rate)).transpose()?;
@@ -81,7 +81,7 @@ impl Settings {
         };
         let minimum_calls = million("minimum_calls", c.minimum_calls)?;
         let window = c.window.map(|span| shape(at, span, c.window_buckets)).transpose()?;
-        let calls = c.window_calls.map(|n| at.count("window_calls", n, 1, 10_000)).transpose()?;
+        let calls = c.window_calls.map(|n| at.within("window_calls", n, 1..=10_000)).transpose()?;
         match rate {
             Some(rate) if window.is_none() && calls.is_none() => {
                 return Err(at.refuse(rate, "is taken over no window; set window or window_calls"));
@@ -105,6 +105,7 @@ impl Settings {
             }
             None => (),
         }
+        at.ordered(("open", c.open), ("open_max", c.open_max))?;
         Ok(Settings {
             mode: c.mode,
             failures,
@@ -116,7 +117,7 @@ impl Settings {
             window_calls: calls.filter(|_| rate.is_some()),
             minimum_calls,
             open: at.span("open", c.open)?,
-            open_max: at.not_below("open_max", c.open_max, "open", c.open)?,
+            open_max: at.span("open_max", c.open_max)?,
             jitter_permille: at.permille("jitter", c.jitter)?,
             decay: at.span("decay", c.decay)?,
             half_open_permits: probes("half_open_permits", c.half_open_permits)?,
@@ -151,7 +152,7 @@ fn share(at: field::At<'_>, name: &str, rate: f64) -> Result<u32, ConfigError> {
 
 fn shape(at: field::At<'_>, span: Duration, buckets: u32) -> Result<TimeShape, ConfigError> {
     let span = at.nanos("window", span)?;
-    let buckets = at.count("window_buckets", buckets, 1, 100)?;
+    let buckets = at.within("window_buckets", buckets, 1..=100)?;
     if span < u64::from(buckets) {
         let reason = format!("{span} ns cannot be cut into {buckets} buckets");
         return Err(at.refuse("window", reason));

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::bounds::{millionths, ordered, span, within};
+use crate::config::field::{At, scaled};
 use crate::config::{ConcurrencyConfig, ConcurrencyMode, ConfigError, Headroom};
 use crate::time::{Time, nanos};
 use gradient::Gradient;
@@ -64,22 +64,23 @@ impl Settings {
     /// # Errors
     /// The first field that is zero, out of range or contradicts another.
     pub fn of(config: &ConcurrencyConfig, path: &str) -> Result<Settings, ConfigError> {
-        within(path, "limit", config.limit, 1..=MOST)?;
-        within(path, "min", config.min, 1..=MOST)?;
-        within(path, "max", config.max, 1..=MOST)?;
-        within(path, "backoff", config.backoff, 0.5..=0.99)?;
-        within(path, "tolerance", config.tolerance, 1.0..=10.0)?;
-        within(path, "smoothing", config.smoothing, 0.01..=1.0)?;
-        within(path, "long_window", config.long_window, 10..=100_000)?;
-        within(path, "window_samples", config.window_samples, 1..=10_000)?;
-        span(path, "slow", config.slow)?;
-        span(path, "window", config.window)?;
+        let at = At(path);
+        at.within("limit", config.limit, 1..=MOST)?;
+        at.within("min", config.min, 1..=MOST)?;
+        at.within("max", config.max, 1..=MOST)?;
+        at.within("backoff", config.backoff, 0.5..=0.99)?;
+        at.within("tolerance", config.tolerance, 1.0..=10.0)?;
+        at.within("smoothing", config.smoothing, 0.01..=1.0)?;
+        at.within("long_window", config.long_window, 10..=100_000)?;
+        at.within("window_samples", config.window_samples, 1..=10_000)?;
+        at.span("slow", config.slow)?;
+        at.span("window", config.window)?;
         if let Headroom::Fixed(slots) = config.headroom {
-            within(path, "headroom", slots, 1..=MOST)?;
+            at.within("headroom", slots, 1..=MOST)?;
         }
         if matches!(config.mode, ConcurrencyMode::Aimd | ConcurrencyMode::Gradient) {
-            ordered(path, ("min", config.min), ("limit", config.limit))?;
-            ordered(path, ("limit", config.limit), ("max", config.max))?;
+            at.ordered(("min", config.min), ("limit", config.limit))?;
+            at.ordered(("limit", config.limit), ("max", config.max))?;
         }
         Ok(Settings::compile(config))
     }
@@ -97,10 +98,10 @@ impl Settings {
             limit,
             min,
             max,
-            backoff_ppm: millionths(config.backoff).min(ONE),
+            backoff_ppm: scaled(config.backoff, 1_000_000).min(ONE),
             slow: config.slow,
-            tolerance_ppm: millionths(config.tolerance).clamp(ONE, 10 * ONE),
-            smoothing_ppm: millionths(config.smoothing).min(ONE),
+            tolerance_ppm: scaled(config.tolerance, 1_000_000).clamp(ONE, 10 * ONE),
+            smoothing_ppm: scaled(config.smoothing, 1_000_000).min(ONE),
             long_window: config.long_window.max(1),
             window: nanos(config.window).max(1),
             window_samples: config.window_samples.max(1),

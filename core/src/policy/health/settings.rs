@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
 use http::uri::PathAndQuery;
 use serde::{Deserialize, Serialize};
 
+use crate::config::field::{At, WEEK};
 use crate::config::{CheckKind, ChecksConfig, ConfigError};
-use crate::time::{Time, nanos};
+use crate::time::{DurationText, Time, nanos};
 
 /// Shortest interval: below it the checks are the load.
 const SHORTEST: Duration = Duration::from_millis(10);
-/// Longest span; beyond it a typing error is more likely than a wish.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_FAST: Duration = Duration::from_secs(1);
 const DEFAULT_NO_TRAFFIC: Duration = Duration::from_secs(60);
@@ -88,48 +86,38 @@ impl Settings {
     ///
     /// # Errors
     /// The first field that is zero, out of range, unreadable, or contradicts another.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0–1000 by then
     pub fn of(config: &ChecksConfig, path: &str) -> Result<Settings, ConfigError> {
         let at = At(path);
-        let interval = at.span("interval", config.interval, SHORTEST)?;
+        let interval = at.within("interval", config.interval, SHORTEST..=WEEK)?;
         let timeout = config.timeout.unwrap_or(DEFAULT_TIMEOUT.min(interval));
-        let timeout = at.span("timeout", timeout, Duration::from_nanos(1))?;
-        if timeout > interval {
-            // A hanging endpoint would be checked more rarely than the interval promises.
-            return Err(at.exceeds("timeout", timeout, interval));
-        }
+        at.span("timeout", timeout)?;
+        // A hanging endpoint would be checked more rarely than the interval promises.
+        at.ordered(("timeout", timeout), ("interval", interval))?;
         let fast = config.fast_interval.unwrap_or(DEFAULT_FAST.min(interval));
-        let fast = at.span("fast_interval", fast, SHORTEST)?;
-        if fast > interval {
-            return Err(at.exceeds("fast_interval", fast, interval));
-        }
+        at.within("fast_interval", fast, SHORTEST..=WEEK)?;
+        at.ordered(("fast_interval", fast), ("interval", interval))?;
         let quiet = config.no_traffic_interval.unwrap_or(DEFAULT_NO_TRAFFIC.max(interval));
-        let quiet = at.span("no_traffic_interval", quiet, SHORTEST)?;
+        at.within("no_traffic_interval", quiet, SHORTEST..=WEEK)?;
         if quiet < interval {
-            let reason = format!("{quiet:?} is shorter than interval of {interval:?}");
+            let (quiet, interval) = (DurationText(quiet), DurationText(interval));
+            let reason = format!("{quiet} is shorter than {path}.interval of {interval}");
             return Err(at.refuse("no_traffic_interval", reason));
         }
-        if !(0.0..=1.0).contains(&config.jitter) {
-            return Err(at.refuse("jitter", format!("{} is outside 0–1", config.jitter)));
-        }
+        let thousand = |name: &str, count: u32| at.within(name, count, 1..=1_000);
         Ok(Settings {
-            kind: at.kind(config)?,
+            kind: kind(at, config)?,
             interval,
-            jitter_permille: (config.jitter * 1e3).round() as u32,
+            jitter_permille: at.permille("jitter", config.jitter)?,
             timeout,
-            healthy_threshold: at.count("healthy_threshold", config.healthy_threshold, 1000)?,
-            unhealthy_threshold: at.count(
-                "unhealthy_threshold",
-                config.unhealthy_threshold,
-                1000,
-            )?,
+            healthy_threshold: thousand("healthy_threshold", config.healthy_threshold)?,
+            unhealthy_threshold: thousand("unhealthy_threshold", config.unhealthy_threshold)?,
             fast_interval: fast,
             no_traffic_interval: quiet,
-            max_concurrent: at.count("max_concurrent", config.max_concurrent, 256)?,
-            expect: at.ranges(&config.expect)?,
-            degraded_header: at.header(&config.degraded_header)?,
+            max_concurrent: at.within("max_concurrent", config.max_concurrent, 1..=256)?,
+            expect: ranges(at, &config.expect)?,
+            degraded_header: header(at, &config.degraded_header)?,
             read_body: config.read_body,
-            history: at.count("history", config.history, 64)?,
+            history: at.within("history", config.history, 1..=64)?,
         })
     }
 
@@ -200,105 +188,69 @@ fn path_fault(path: &str) -> Option<&'static str> {
     path.parse::<PathAndQuery>().is_err().then_some("is not a path")
 }
 
-/// The table that is being checked.
-struct At<'a>(&'a str);
-
-impl At<'_> {
-    fn refuse(&self, field: &str, reason: impl Into<String>) -> ConfigError {
-        ConfigError::new(format!("{}.{field}", self.0), reason)
-    }
-
-    fn exceeds(&self, field: &str, span: Duration, interval: Duration) -> ConfigError {
-        self.refuse(field, format!("{span:?} exceeds interval of {interval:?}"))
-    }
-
-    fn span(&self, field: &str, span: Duration, least: Duration) -> Result<Duration, ConfigError> {
-        if span.is_zero() {
-            return Err(self.refuse(field, "must be longer than zero"));
+/// A setting of one kind under another one would be read by nobody: refused, except that
+/// everything may stay while the checks are switched off.
+fn kind(at: At<'_>, config: &ChecksConfig) -> Result<Kind, ConfigError> {
+    let kind = config.kind;
+    let belongs = [
+        ("path", config.path.is_some(), CheckKind::Http),
+        ("read_body", config.read_body, CheckKind::Http),
+        ("grpc_service", !config.grpc_service.is_empty(), CheckKind::Grpc),
+        ("custom", !config.custom.is_empty(), CheckKind::Custom),
+    ];
+    for (field, set, owner) in belongs {
+        if set && kind != owner && kind != CheckKind::Off {
+            let reason = format!("belongs to kind {}, not {}", owner.word(), kind.word());
+            return Err(at.refuse(field, reason));
         }
-        if span < least {
-            return Err(self.refuse(field, format!("{span:?} is shorter than {least:?}")));
-        }
-        if span > LONGEST {
-            return Err(self.refuse(field, format!("{span:?} is longer than 7 days")));
-        }
-        Ok(span)
     }
-
-    fn count(&self, field: &str, count: u32, most: u32) -> Result<u32, ConfigError> {
-        if !(1..=most).contains(&count) {
-            return Err(self.refuse(field, format!("{count} is outside 1–{most}")));
-        }
-        Ok(count)
+    if let Some(fault) = config.path.as_deref().and_then(path_fault) {
+        return Err(at.refuse("path", fault));
     }
+    for (field, text) in [("grpc_service", &config.grpc_service), ("custom", &config.custom)] {
+        if text.len() > LONGEST_TEXT {
+            return Err(at.refuse(field, "is longer than 1024 bytes"));
+        }
+    }
+    Ok(match kind {
+        CheckKind::Off => Kind::Off,
+        CheckKind::Http => Kind::Http(config.path.as_deref().map(Into::into)),
+        CheckKind::Tcp => Kind::Tcp,
+        CheckKind::Grpc => Kind::Grpc(config.grpc_service.as_str().into()),
+        CheckKind::Custom if config.custom.is_empty() => {
+            return Err(at.refuse("custom", "kind custom needs the name of the check"));
+        }
+        CheckKind::Custom => Kind::Custom(config.custom.as_str().into()),
+    })
+}
 
-    /// A setting of one kind under another one would be read by nobody: refused, except that
-    /// everything may stay while the checks are switched off.
-    fn kind(&self, config: &ChecksConfig) -> Result<Kind, ConfigError> {
-        let kind = config.kind;
-        let belongs = [
-            ("path", config.path.is_some(), CheckKind::Http),
-            ("read_body", config.read_body, CheckKind::Http),
-            ("grpc_service", !config.grpc_service.is_empty(), CheckKind::Grpc),
-            ("custom", !config.custom.is_empty(), CheckKind::Custom),
-        ];
-        for (field, set, owner) in belongs {
-            if set && kind != owner && kind != CheckKind::Off {
-                let reason = format!("belongs to kind {}, not {}", owner.word(), kind.word());
-                return Err(self.refuse(field, reason));
+fn ranges(at: At<'_>, texts: &[String]) -> Result<Box<[(u16, u16)]>, ConfigError> {
+    if texts.is_empty() || texts.len() > MOST_RANGES {
+        let reason = format!("{} entries are outside 1–{MOST_RANGES}", texts.len());
+        return Err(at.refuse("expect", reason));
+    }
+    let read =
+        |text: &str| text.parse().ok().filter(|code| text.len() == 3 && (100..600).contains(code));
+    let range = |text: &String| {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        match (read(first), read(last)) {
+            (Some(first), Some(last)) if first <= last => Ok((first, last)),
+            _ => {
+                let shown: String = text.chars().take(32).collect();
+                let reason = format!("{shown:?} is not a status such as 204 or 200-299");
+                Err(at.refuse("expect", reason))
             }
         }
-        if let Some(fault) = config.path.as_deref().and_then(path_fault) {
-            return Err(self.refuse("path", fault));
-        }
-        for (field, text) in [("grpc_service", &config.grpc_service), ("custom", &config.custom)] {
-            if text.len() > LONGEST_TEXT {
-                return Err(self.refuse(field, "is longer than 1024 bytes"));
-            }
-        }
-        Ok(match kind {
-            CheckKind::Off => Kind::Off,
-            CheckKind::Http => Kind::Http(config.path.as_deref().map(Into::into)),
-            CheckKind::Tcp => Kind::Tcp,
-            CheckKind::Grpc => Kind::Grpc(config.grpc_service.as_str().into()),
-            CheckKind::Custom if config.custom.is_empty() => {
-                return Err(self.refuse("custom", "kind custom needs the name of the check"));
-            }
-            CheckKind::Custom => Kind::Custom(config.custom.as_str().into()),
-        })
-    }
+    };
+    texts.iter().map(range).collect()
+}
 
-    fn ranges(&self, texts: &[String]) -> Result<Box<[(u16, u16)]>, ConfigError> {
-        if texts.is_empty() || texts.len() > MOST_RANGES {
-            let reason = format!("{} entries are outside 1–{MOST_RANGES}", texts.len());
-            return Err(self.refuse("expect", reason));
-        }
-        let read = |text: &str| {
-            text.parse().ok().filter(|code| text.len() == 3 && (100..600).contains(code))
-        };
-        let range = |text: &String| {
-            let (first, last) = text.split_once('-').unwrap_or((text, text));
-            match (read(first), read(last)) {
-                (Some(first), Some(last)) if first <= last => Ok((first, last)),
-                _ => {
-                    let shown: String = text.chars().take(32).collect();
-                    let reason = format!("{shown:?} is not a status such as 204 or 200-299");
-                    Err(self.refuse("expect", reason))
-                }
-            }
-        };
-        texts.iter().map(range).collect()
+fn header(at: At<'_>, name: &str) -> Result<Option<Arc<str>>, ConfigError> {
+    if name.is_empty() {
+        return Ok(None);
     }
-
-    fn header(&self, name: &str) -> Result<Option<Arc<str>>, ConfigError> {
-        if name.is_empty() {
-            return Ok(None);
-        }
-        match HeaderName::from_bytes(name.as_bytes()) {
-            Ok(name) => Ok(Some(name.as_str().into())),
-            Err(_) => Err(self.refuse("degraded_header", "is not a header name")),
-        }
-    }
+    at.header("degraded_header", name)?;
+    Ok(Some(name.to_ascii_lowercase().into()))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::failover::{sane_span, within};
+use crate::config::field::At;
 use crate::config::{ConfigError, OutlierConfig};
 
 /// Checked and compiled: integers only.
@@ -43,15 +43,11 @@ impl Settings {
     /// The first field that is zero, out of range or contradicts another.
     pub fn of(config: &OutlierConfig, path: &str) -> Result<Settings, ConfigError> {
         let c = config;
-        let field = |name: &str| format!("{path}.{name}");
-        for (name, span, zero) in [
-            ("interval", c.interval, false),
-            ("base_ejection", c.base_ejection, false),
-            ("max_ejection", c.max_ejection, false),
-            ("jitter", c.jitter, true),
-        ] {
-            sane_span(field(name), span, zero)?;
-        }
+        let at = At(path);
+        at.span("interval", c.interval)?;
+        at.span("base_ejection", c.base_ejection)?;
+        at.span("max_ejection", c.max_ejection)?;
+        at.span_or_zero("jitter", c.jitter)?;
         const MANY: u32 = 1_000_000;
         for (name, value, least, most) in [
             ("max_ejected_percent", c.max_ejected_percent, 0, 100),
@@ -65,39 +61,31 @@ impl Settings {
             ("failure_percentage_min_hosts", c.failure_percentage_min_hosts, 1, MANY),
             ("failure_percentage_min_requests", c.failure_percentage_min_requests, 1, MANY),
         ] {
-            within(field(name), value, least, most)?;
+            at.within(name, value, least..=most)?;
         }
-        if !(0.001..=100.0).contains(&c.success_rate_factor) {
-            let reason = format!("{} is outside 0.001–100", c.success_rate_factor);
-            return Err(ConfigError::new(field("success_rate_factor"), reason));
-        }
-        if c.base_ejection > c.max_ejection {
-            let reason =
-                format!("{:?} exceeds max_ejection of {:?}", c.base_ejection, c.max_ejection);
-            return Err(ConfigError::new(field("base_ejection"), reason));
-        }
+        at.within("success_rate_factor", c.success_rate_factor, 0.001..=100.0)?;
+        at.ordered(("base_ejection", c.base_ejection), ("max_ejection", c.max_ejection))?;
         let settings = Settings::compile(config);
-        settings.can_happen(path)?;
+        settings.can_happen(at)?;
         Ok(settings)
     }
 
     /// Of `n` values none is more than √(n−1) population deviations from their mean, whatever
     /// they are. Envoy's 1.9 with its 5 hosts is just within.
-    fn can_happen(&self, path: &str) -> Result<(), ConfigError> {
+    fn can_happen(&self, at: At<'_>) -> Result<(), ConfigError> {
         let factor = u64::from(self.success_rate_factor_permille);
         let hosts = factor * factor / 1_000_000 + 2;
         if u64::from(self.success_rate_min_hosts) >= hosts {
             return Ok(());
         }
-        Err(ConfigError::new(
-            format!("{path}.success_rate_min_hosts"),
-            format!(
-                "among {} hosts none can be {}.{:03} standard deviations below the mean; that takes {hosts}",
-                self.success_rate_min_hosts,
-                factor / 1_000,
-                factor % 1_000,
-            ),
-        ))
+        let reason = format!(
+            "among {} hosts none can be {}.{:03} standard deviations below the mean; that takes \
+             {hosts}",
+            self.success_rate_min_hosts,
+            factor / 1_000,
+            factor % 1_000,
+        );
+        Err(at.refuse("success_rate_min_hosts", reason))
     }
 
     /// Total: whatever the configuration says, the result is safe to run.

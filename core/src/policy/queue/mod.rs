@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::bounds::{ordered, span, within};
+use crate::config::field::At;
 use crate::config::{ConfigError, QueueConfig};
 use crate::time::Time;
 use line::{Entry, Line};
@@ -55,11 +55,12 @@ impl Settings {
     /// # Errors
     /// The first field that is zero, out of range or contradicts another.
     pub fn of(config: &QueueConfig, path: &str) -> Result<Settings, ConfigError> {
-        within(path, "capacity", config.capacity, 1..=4_096)?;
-        span(path, "max_wait", config.max_wait)?;
-        span(path, "target", config.target)?;
-        span(path, "interval", config.interval)?;
-        ordered(path, ("target", config.target), ("max_wait", config.max_wait))?;
+        let at = At(path);
+        at.within("capacity", config.capacity, 1..=4_096)?;
+        at.span("max_wait", config.max_wait)?;
+        at.span("target", config.target)?;
+        at.span("interval", config.interval)?;
+        at.ordered(("target", config.target), ("max_wait", config.max_wait))?;
         Ok(Settings::compile(config))
     }
 

@@ -23,9 +23,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::bounds::{millionths, ordered, refuse, span, within};
+use crate::config::field::{At, scaled};
 use crate::config::{ConfigError, RateConfig, RateMode};
-use crate::time::{Time, nanos};
+use crate::time::{DurationText, Time, nanos};
 use adapt::Adapt;
 use pace::Pace;
 
@@ -61,36 +61,38 @@ impl Settings {
     /// # Errors
     /// The first field that is zero, out of range or contradicts another.
     pub fn of(config: &RateConfig, path: &str) -> Result<Settings, ConfigError> {
-        span(path, "per", config.per)?;
-        span(path, "max_wait", config.max_wait)?;
-        span(path, "recover", config.recover)?;
-        within(path, "permits", config.permits, 1..=1_000_000_000)?;
-        within(path, "burst", config.burst, 1..=1_000_000)?;
-        within(path, "floor", config.floor, 1..=1_000_000_000)?;
-        within(path, "ceiling", config.ceiling, 1..=1_000_000_000)?;
-        within(path, "keep", config.keep, 0.1..=0.95)?;
+        let at = At(path);
+        at.span("per", config.per)?;
+        at.span("max_wait", config.max_wait)?;
+        at.span("recover", config.recover)?;
+        at.within("permits", config.permits, 1..=1_000_000_000)?;
+        at.within("burst", config.burst, 1..=1_000_000)?;
+        at.within("floor", config.floor, 1..=1_000_000_000)?;
+        at.within("ceiling", config.ceiling, 1..=1_000_000_000)?;
+        at.within("keep", config.keep, 0.1..=0.95)?;
         let adaptive = config.mode == RateMode::Adaptive;
         if adaptive {
-            ordered(path, ("floor", config.floor), ("permits", config.permits))?;
-            ordered(path, ("permits", config.permits), ("ceiling", config.ceiling))?;
+            at.ordered(("floor", config.floor), ("permits", config.permits))?;
+            at.ordered(("permits", config.permits), ("ceiling", config.ceiling))?;
         }
         let (fast, field) =
             if adaptive { (config.ceiling, "ceiling") } else { (config.permits, "permits") };
         let interval = nanos(config.per) / u64::from(fast);
         if interval < 1_000 {
-            let reason = format!("{fast} per {:?} is more than a million a second", config.per);
-            refuse(path, field, reason)?;
+            let per = DurationText(config.per);
+            let reason = format!("{fast} per {per} is more than a million a second");
+            return Err(at.refuse(field, reason));
         }
         let slow = if adaptive { config.floor } else { config.permits };
         let refill = config.per.as_nanos() * u128::from(config.burst) / u128::from(slow);
         if refill > YEAR {
             let reason = format!(
-                "a burst of {} at {slow} per {:?} takes {} days to come back",
+                "a burst of {} at {slow} per {} takes {} days to come back",
                 config.burst,
-                config.per,
+                DurationText(config.per),
                 refill / (YEAR / 365)
             );
-            refuse(path, "burst", reason)?;
+            return Err(at.refuse("burst", reason));
         }
         Ok(Settings::compile(config))
     }
@@ -110,7 +112,7 @@ impl Settings {
             ceiling,
             burst: u64::from(config.burst.max(1)),
             max_wait: nanos(config.max_wait),
-            keep_ppm: millionths(config.keep).clamp(MICRO / 10, MICRO / 20 * 19),
+            keep_ppm: scaled(config.keep, 1_000_000).clamp(MICRO / 10, MICRO / 20 * 19),
             recover: nanos(config.recover).max(1),
             // Half a second as the AWS mode has it, or ten permits if they take longer.
             window: (per / (ceiling / MICRO).max(1)).saturating_mul(10).max(500_000_000),

@@ -23,7 +23,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::bounds::{millionths, span, within};
+use crate::config::field::{At, scaled};
 use crate::config::{ConfigError, ThrottleConfig};
 use crate::rng::Pcg32;
 use crate::time::{Time, nanos};
@@ -49,12 +49,13 @@ impl Settings {
     /// # Errors
     /// The first field that is zero or out of range.
     pub fn of(config: &ThrottleConfig, path: &str) -> Result<Settings, ConfigError> {
-        span(path, "window", config.window)?;
-        span(path, "pass_after", config.pass_after)?;
-        within(path, "k", config.k, 1.0..=100.0)?;
-        within(path, "free_requests", config.free_requests, 0..=1_000_000)?;
-        within(path, "min_requests", config.min_requests, 1..=1_000_000)?;
-        within(path, "max", config.max, 0.01..=1.0)?;
+        let at = At(path);
+        at.span("window", config.window)?;
+        at.span("pass_after", config.pass_after)?;
+        at.within("k", config.k, 1.0..=100.0)?;
+        at.within("free_requests", config.free_requests, 0..=1_000_000)?;
+        at.within("min_requests", config.min_requests, 1..=1_000_000)?;
+        at.within("max", config.max, 0.01..=1.0)?;
         Ok(Settings::compile(config))
     }
 
@@ -63,10 +64,10 @@ impl Settings {
         Settings {
             enabled: config.enabled,
             bucket: (nanos(config.window) / BUCKETS as u64).max(1),
-            k_ppm: millionths(config.k).max(ONE),
+            k_ppm: scaled(config.k, 1_000_000).clamp(ONE, 1_000 * ONE),
             free: u64::from(config.free_requests),
             min: u64::from(config.min_requests),
-            max_ppm: millionths(config.max).min(ONE),
+            max_ppm: scaled(config.max, 1_000_000).min(ONE),
             pass_after: nanos(config.pass_after),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::failover::{sane_span, within};
+use crate::config::field::At;
 use crate::config::{ConfigError, FailoverConfig, OverCap};
 
 /// Checked and compiled: integers only.
@@ -41,18 +41,16 @@ impl Settings {
     /// # Errors
     /// The first field that is out of range, or that another one makes meaningless.
     pub fn of(config: &FailoverConfig, path: &str) -> Result<Settings, ConfigError> {
-        let field = |name: &str| format!("{path}.{name}");
-        within(field("over_provisioning"), config.over_provisioning, 100, 100_000)?;
-        within(field("panic_threshold"), config.panic_threshold, 0, 100)?;
-        within(field("max_spill"), config.max_spill, 0, 100)?;
-        within(field("free_failbacks"), config.free_failbacks, 0, 1_000)?;
-        sane_span(field("hold_down"), config.hold_down, true)?;
-        sane_span(field("init_grace"), config.init_grace, true)?;
+        let at = At(path);
+        at.within("over_provisioning", config.over_provisioning, 100..=100_000)?;
+        at.within("panic_threshold", config.panic_threshold, 0..=100)?;
+        at.within("max_spill", config.max_spill, 0..=100)?;
+        at.within("free_failbacks", config.free_failbacks, 0..=1_000)?;
+        at.span_or_zero("hold_down", config.hold_down)?;
+        at.span_or_zero("init_grace", config.init_grace)?;
         if config.enabled && config.fail_on_panic && config.panic_threshold == 0 {
-            return Err(ConfigError::new(
-                field("fail_on_panic"),
-                "nothing ever panics with a panic_threshold of 0 %",
-            ));
+            let reason = "nothing ever panics with a panic_threshold of 0 %";
+            return Err(at.refuse("fail_on_panic", reason));
         }
         Ok(Settings::compile(config))
     }
