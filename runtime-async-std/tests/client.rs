@@ -215,7 +215,9 @@ async fn x_14_dropping_a_call_leaks_nothing<E: Executor>() {
     assert_eq!(service.abandoned, 20);
     assert!(service.endpoints.iter().all(|e| e.outstanding == 0 && e.consecutive_failures == 0));
     let open = || -> u64 { world.all().servers().iter().map(|s| s.stats().connections_open).sum() };
-    eventually("connections of dropped calls stay open", || open() == 0).await;
+    // What stays is the idle connection of the first call at most: the endpoint that answered it
+    // is known, and the balancer is curious about the other one.
+    eventually("connections of dropped calls stay open", || open() <= 1).await;
 }
 
 /// Counts the tasks that are alive, per runtime.
