@@ -186,7 +186,7 @@ pub fn all() -> Vec<Variant> {
     });
     spill.kinds = draws();
     spill.outcomes = &[0, 1, 4];
-    let mut keep = variant("spill 100 %, hold, 1 free", &[2, 2], |p| {
+    let mut keep = variant("spill 100 %, 3+2, 1 free", &[3, 2], |p| {
         p.failover.over_provisioning = 100;
         p.failover.max_spill = 60;
         p.failover.over_cap = OverCap::Keep;
@@ -205,6 +205,18 @@ pub fn all() -> Vec<Variant> {
     });
     swing.outcomes = &[0, 1, 4];
 
+    // Quick to break and to heal, long to be held back: the allowance of failbacks is used up.
+    let mut flap = variant("hold 1+1, flapping, deep", &[1, 1], |p| {
+        p.failover.hold_down = ms(1_000);
+        p.failover.free_failbacks = 1;
+        p.breaker.failures = Some(1);
+        (p.breaker.open, p.breaker.open_max) = (ms(50), ms(50));
+        p.retry.max_attempts = 1;
+        (p.deadline.total, p.deadline.attempt) = (ms(50), Some(ms(50)));
+    });
+    (flap.alive, flap.kinds, flap.step) = (1, vec![(safe(), stream(0..10))], ms(50));
+    (flap.outcomes, flap.profile.age) = (&[0, 1], 1_000_000_000);
+
     let mut whole = variant("service breaker", &[1, 1], |p| {
         p.service_breaker.mode = Mode::Enforce;
         p.retry.max_attempts = 2;
@@ -220,6 +232,6 @@ pub fn all() -> Vec<Variant> {
     budget.kinds = vec![(safe(), stream(0..10))];
     vec![
         default, three, windows, hedged, stalled, both, queued, wide, deep, spill, keep, swing,
-        whole, budget,
+        flap, whole, budget,
     ]
 }

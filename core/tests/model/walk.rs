@@ -13,7 +13,7 @@ use origin_core::{Call, Service, Time};
 use serde::ser::{self, Serialize};
 
 /// Most endpoints of a model.
-pub const MOST: usize = 4;
+pub const MOST: usize = 5;
 
 /// What the key of a variant has to tell apart.
 #[derive(Clone, Copy, Debug)]
