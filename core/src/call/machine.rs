@@ -21,21 +21,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::repeat::Next;
 use super::{
     Action, AttemptId, CallSpec, Choice, Deadline, DeadlineKind, Event, Ticket, Verdict, Why,
 };
 use crate::config::Rules;
 use crate::discovery::directory::Resolution;
-use crate::notice::Suppressed;
-use crate::outcome::{Class, Fault, Outcome, Pushback, Sent};
-use crate::policy::backoff::{Advice, Backoff, Cause};
+use crate::outcome::{Class, Fault, Outcome, Sent};
+use crate::policy::backoff::{Advice, Backoff};
 use crate::policy::breaker::Permit;
 use crate::policy::budget::Held;
 use crate::policy::concurrency::Sample;
 use crate::policy::hedge::Copies;
 use crate::policy::queue;
-use crate::policy::retryable::{NoRetry, NotRetried};
-use crate::policy::tokens::{After, Taken};
+use crate::policy::tokens::Taken;
 use crate::pool::{EndpointId, Tried};
 use crate::rng::Pcg32;
 use crate::service::{Entry, Overload, Pass, Service};
@@ -78,16 +77,6 @@ impl Live {
     }
 }
 
-/// What the end of an attempt means for its call.
-enum Next {
-    /// It is the answer.
-    Answer,
-    /// There will be none.
-    End(Why),
-    /// Another attempt may do better.
-    Repeat,
-}
-
 /// The state of one call. Owned by whoever drives it; allocates nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Call {
@@ -95,21 +84,21 @@ pub struct Call {
     pub(super) rng: Pcg32,
     /// When the caller asked; [`Time::NEVER`] until the call begins.
     asked: Time,
-    deadline: Time,
-    phase: Phase,
-    lives: [Option<Live>; MOST_LIVE],
+    pub(super) deadline: Time,
+    pub(super) phase: Phase,
+    pub(super) lives: [Option<Live>; MOST_LIVE],
     /// Attempts the driver can have out at the same time.
-    abreast: u8,
+    pub(super) abreast: u8,
     /// A repeat that is paid for and not sent yet.
-    held: Option<Held>,
+    pub(super) held: Option<Held>,
     /// What it holds while it is inside the service's limits.
     pass: Option<Pass>,
     /// What the last repeat took from the retry tokens.
-    taken: Option<Taken>,
+    pub(super) taken: Option<Taken>,
     /// When the next hedge is due, if the call is hedged.
-    copies: Option<Copies>,
-    backoff: Backoff,
-    idempotent: bool,
+    pub(super) copies: Option<Copies>,
+    pub(super) backoff: Backoff,
+    pub(super) idempotent: bool,
     pub(super) tried: Tried,
     pub(super) attempts: u8,
     /// Cluster of the last attempt, and attempts there in a row.
@@ -119,15 +108,13 @@ pub struct Call {
     pub(super) repeats: u8,
     /// Discovery failures seen while parked.
     unresolved: u8,
-    last: Option<Outcome>,
+    pub(super) last: Option<Outcome>,
 }
 
 /// A parked call waits for a next discovery try that is at most this far away.
 const SOON: Duration = Duration::from_secs(1);
 /// Discovery failures a parked call sits through.
 const PATIENCE: u8 = 2;
-/// When a call that could not be helped looks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Call {
     /// A call that has not begun. `stream` should differ from call to call (a counter will do):
@@ -199,6 +186,7 @@ impl Call {
         match (event, self.phase) {
             (Event::Begin, Phase::New) => {
                 let asked = self.asked.min(now);
+                self.asked = asked;
                 let rules = service.profile(self.spec.profile);
                 self.deadline = asked.plus(self.spec.total.unwrap_or(rules.total));
                 let by_method = rules.retryable.repeats(self.spec.method);
@@ -265,7 +253,7 @@ impl Call {
         }
         match &service.resolution {
             // Nothing to ask and nothing to give back.
-            Resolution::Found(_) | Resolution::Pending if !service.rules.gated => {
+            Resolution::Found(_) | Resolution::Pending if !service.is_gated() => {
                 self.launch(service, now)
             }
             Resolution::Found(_) | Resolution::Pending => {
@@ -302,7 +290,7 @@ impl Call {
     /// Gives back what the call holds of the service's limits.
     fn leave(&mut self, service: &mut Service, now: Time, class: Class, sample: Sample) {
         if let Some(pass) = self.pass.take() {
-            service.leave(now, pass, class, sample);
+            service.leave(now, pass, class, sample, now.since(self.asked));
         }
     }
 
@@ -316,7 +304,7 @@ impl Call {
     }
 
     /// Picks an endpoint and sends, or ends the call. Nothing is out.
-    fn launch(&mut self, service: &mut Service, now: Time) -> Action {
+    pub(super) fn launch(&mut self, service: &mut Service, now: Time) -> Action {
         let remaining = now.until(self.deadline);
         if remaining < self.rules(service).floor || remaining.is_zero() {
             return self.fail(service, now, Why::Deadline(DeadlineKind::Total), Time::NEVER);
@@ -343,7 +331,13 @@ impl Call {
     }
 
     /// Sends the next attempt to the endpoint at `index`.
-    fn send(&mut self, service: &mut Service, now: Time, index: u32, why: Choice) -> Action {
+    pub(super) fn send(
+        &mut self,
+        service: &mut Service,
+        now: Time,
+        index: u32,
+        why: Choice,
+    ) -> Action {
         let (limit, kind) = self.limit(service, now, index);
         let Some((endpoint, permit, tier)) = service.admit(now, index) else {
             // A ready endpoint admits; if it ever did not, ending the call is better than looping.
@@ -400,83 +394,6 @@ impl Call {
         }
     }
 
-    /// Whether another attempt is possible at all after the next one.
-    fn can_repeat(&self, service: &Service) -> bool {
-        self.idempotent && self.attempts + 1 < self.most(service)
-    }
-
-    /// When the call should look after its attempts: the earliest time at which it could hedge or
-    /// rescue one.
-    fn next_look(&self, service: &Service, now: Time) -> Time {
-        if self.abreast < 2
-            || !self.idempotent
-            || self.attempts >= self.most(service)
-            || !service.pool.has_choice()
-        {
-            return Time::NEVER;
-        }
-        let settings = &self.rules(service).hedge;
-        let mut look = match self.copies.map(|copies| copies.due(settings)) {
-            Some(Ok(at)) if at > now => at,
-            _ => Time::NEVER,
-        };
-        for live in self.lives.iter().flatten() {
-            look = look.min(service.look(now, live));
-        }
-        look
-    }
-
-    /// Time to look after the attempts that are out.
-    fn look_after(&mut self, service: &mut Service, now: Time) -> Action {
-        let remaining = now.until(self.deadline);
-        if remaining < self.rules(service).floor || remaining.is_zero() {
-            // Too late for another attempt (the driver may be late): what is out ends the call.
-            self.phase = Phase::Live(Time::NEVER);
-            return Action::WaitUntil(Time::NEVER);
-        }
-        let silent = self.lives.iter().flatten().find(|live| service.is_silent(now, live)).copied();
-        if let Some(live) = silent
-            && self.pick_beside(service, now).is_some()
-            && self.pay(service, now, After::Timeout).is_ok()
-        {
-            self.drop_live(live.number);
-            service.gave_up(now, &live);
-            self.last = Some(Outcome::Failed { fault: Fault::Stalled, sent: Sent::Maybe });
-            // The pick is made again when the driver has dropped it: time may pass between.
-            self.phase = Phase::Waiting(now);
-            return Action::Cancel(live.number);
-        }
-        if let Some(index) = self.hedge(service, now) {
-            return self.send(service, now, index, Choice::Hedge);
-        }
-        let look = self.next_look(service, now);
-        // What could not be helped now will not be looked at all the time.
-        let look = if look > now { look } else { now.plus(LOOK_AGAIN) };
-        // What is out ends with the call, if not before.
-        let look = if look < self.deadline { look } else { Time::NEVER };
-        self.phase = Phase::Live(look);
-        Action::WaitUntil(look)
-    }
-
-    /// Where a second attempt beside the first goes, if one is due, allowed and paid for.
-    fn hedge(&mut self, service: &mut Service, now: Time) -> Option<u32> {
-        let mut copies = self.copies?;
-        let settings = self.rules(service).hedge;
-        let room = self.lives.iter().flatten().count() < usize::from(self.abreast);
-        if !room || copies.due(&settings).is_ok_and(|at| now < at) {
-            return None;
-        }
-        let index = self.pick_beside(service, now)?;
-        let paid = service.hedge.send(now, &mut copies, &settings);
-        self.copies = Some(copies);
-        let paid = paid.ok()?;
-        if self.pay(service, now, After::Timeout).is_err() {
-            service.hedge.refund(now, paid);
-            return None;
-        }
-        Some(index)
-    }
-
     /// The rules this call is under.
     pub(super) fn rules<'a>(&self, service: &'a Service) -> &'a Rules {
         service.profile(self.spec.profile)
@@ -490,40 +407,11 @@ impl Call {
         }
     }
 
-    /// Pays for a repeat of a request that may have left.
-    fn pay(&mut self, service: &mut Service, now: Time, after: After) -> Result<(), Suppressed> {
-        let budget = self.rules(service).budget;
-        let Some(held) = service.budget.withdraw(now, &budget) else {
-            let available = service.budget.available(now, &budget);
-            return Err(Suppressed::Budget { available });
-        };
-        match service.tokens.try_take(after, &service.rules.tokens) {
-            Ok(taken) => {
-                (self.held, self.taken) = (Some(held), Some(taken));
-                Ok(())
-            }
-            Err(empty) => {
-                service.budget.refund(now, held);
-                Err(Suppressed::Tokens { have: empty.have, need: empty.need })
-            }
-        }
-    }
-
-    /// A repeat that was paid for is not made.
-    fn unpay(&mut self, service: &mut Service, now: Time) {
-        if let Some(held) = self.held.take() {
-            service.budget.refund(now, held);
-            if let Some(taken) = self.taken.take() {
-                service.tokens.refund(taken, &service.rules.tokens);
-            }
-        }
-    }
-
-    fn is_live(&self, id: AttemptId) -> bool {
+    pub(super) fn is_live(&self, id: AttemptId) -> bool {
         self.lives.iter().flatten().any(|live| live.number == id)
     }
 
-    fn drop_live(&mut self, id: AttemptId) -> Option<Live> {
+    pub(super) fn drop_live(&mut self, id: AttemptId) -> Option<Live> {
         let place = self.lives.iter_mut().find(|l| l.is_some_and(|live| live.number == id))?;
         place.take()
     }
@@ -567,97 +455,6 @@ impl Call {
         self.repeat(service, now, outcome, advice)
     }
 
-    /// What an outcome means for the call.
-    fn judge(&self, service: &Service, live: &Live, outcome: Outcome) -> Next {
-        let total = live.kind == DeadlineKind::Total;
-        if total && matches!(outcome, Outcome::Failed { fault: Fault::Timeout, .. }) {
-            return Next::End(Why::Deadline(DeadlineKind::Total));
-        }
-        let (answered, asked, status) = match outcome {
-            Outcome::Answered { status, pushback } => {
-                let asked = (pushback == Pushback::FORBIDDEN).then_some(NoRetry::Header);
-                (true, asked, status)
-            }
-            Outcome::Failed { .. } => (false, None, 0),
-        };
-        let rules = self.rules(service);
-        let idempotent = Some(self.idempotent);
-        match rules.retryable.allows(self.spec.method, idempotent, outcome, asked) {
-            Ok(()) => Next::Repeat,
-            // A status of 0 cannot come from the wire; it would match an empty place.
-            Err(NotRetried::Status(_))
-                if status != 0 && self.idempotent && self.spec.also_retry.contains(&status) =>
-            {
-                Next::Repeat
-            }
-            Err(_) if answered => Next::Answer,
-            Err(NotRetried::Final(Fault::BodyTooLarge)) => Next::End(Why::BodyTooLarge),
-            Err(NotRetried::Final(_)) => Next::End(Why::Request),
-            Err(NotRetried::NotRepeatable(_)) => Next::End(match outcome {
-                Outcome::Failed { fault: Fault::Timeout, .. } => {
-                    Why::Deadline(DeadlineKind::Attempt)
-                }
-                _ => Why::NotRepeatable,
-            }),
-            Err(_) => Next::End(Why::NotRetried),
-        }
-    }
-
-    /// Nothing is out and the last attempt failed: goes on, or ends the call.
-    fn repeat(
-        &mut self,
-        service: &mut Service,
-        now: Time,
-        outcome: Outcome,
-        advice: Advice,
-    ) -> Action {
-        let never_sent = matches!(outcome, Outcome::Failed { sent: Sent::Never, .. });
-        if self.attempts >= self.most(service) {
-            return self.fail(service, now, Why::Exhausted, Time::NEVER);
-        }
-        let Ok((index, why)) = self.pick(service, now) else {
-            let until = service.pool.due();
-            return self.fail(service, now, Why::Exhausted, until);
-        };
-        if why == Choice::Again && matches!(outcome, Outcome::Failed { fault: Fault::NotHttp, .. })
-        {
-            // It will not be an HTTP address next time either.
-            return self.fail(service, now, Why::Exhausted, Time::NEVER);
-        }
-        let same_cluster = service.tier_of(index) == Some(self.tier);
-        let wait = if why == Choice::Again || (same_cluster && !never_sent) {
-            let rules = service.profile(self.spec.profile);
-            let throttled = rules.retryable.throttles(outcome);
-            let cause = if throttled { Cause::Throttled } else { Cause::Failed };
-            match self.backoff.next(cause, advice, &rules.backoff, &mut self.rng) {
-                Ok((wait, _)) => wait,
-                Err(_) => return self.fail(service, now, Why::NotRetried, Time::NEVER),
-            }
-        } else {
-            Duration::ZERO
-        };
-        if now.plus(wait).plus(self.rules(service).floor) > self.deadline {
-            return self.fail(service, now, Why::Deadline(DeadlineKind::Total), Time::NEVER);
-        }
-        if !never_sent {
-            let after = match outcome {
-                Outcome::Failed { fault: Fault::Timeout, .. } => After::Timeout,
-                _ if service.rules.retryable.throttles(outcome) => After::Throttling,
-                _ => After::Failure,
-            };
-            if let Err(by) = self.pay(service, now, after) {
-                service.notice_suppressed(now, self.tier, outcome, by);
-                return self.fail(service, now, Why::Budget, Time::NEVER);
-            }
-        }
-        if wait.is_zero() {
-            return self.launch(service, now);
-        }
-        let until = now.plus(wait);
-        self.phase = Phase::Waiting(until);
-        Action::WaitUntil(until)
-    }
-
     fn answered(
         &mut self,
         service: &mut Service,
@@ -673,25 +470,27 @@ impl Call {
         if outcome.class() == Class::Success {
             service.tokens.on_success(self.taken.take(), &service.rules.tokens);
         }
-        let class = outcome.class();
-        if self.pass.is_none() {
-            self.phase = Phase::Done;
-            service.counts.answered += 1;
-            let ticket = live.ticket();
-            return Action::Done(Verdict::Answered(ticket));
+        if self.pass.is_some() {
+            let class = outcome.class();
+            let sample = match class {
+                Class::Throttled => Sample::Dropped,
+                Class::Failure | Class::Ignored => Sample::Ignored,
+                Class::Success => Sample::Success { took: now.since(live.sent_at) },
+            };
+            self.leave(service, now, class, sample);
         }
-        let sample = match class {
-            Class::Throttled => Sample::Dropped,
-            Class::Failure | Class::Ignored => Sample::Ignored,
-            Class::Success => Sample::Success { took: now.since(live.sent_at) },
-        };
-        self.leave(service, now, class, sample);
         self.phase = Phase::Done;
         service.counts.answered += 1;
         Action::Done(Verdict::Answered(live.ticket()))
     }
 
-    fn fail(&mut self, service: &mut Service, now: Time, why: Why, until: Time) -> Action {
+    pub(super) fn fail(
+        &mut self,
+        service: &mut Service,
+        now: Time,
+        why: Why,
+        until: Time,
+    ) -> Action {
         self.release_all(service, now);
         self.unpay(service, now);
         let (class, sample) = match (why, self.last) {

@@ -1,9 +1,12 @@
 //! One call: the words of it. What a caller asks ([`CallSpec`]), what a driver tells ([`Event`])
 //! and is told ([`Action`]), how it ends ([`Verdict`]) and why. The machine is in `machine.rs`,
-//! where an attempt goes is decided in `pick.rs`.
+//! where an attempt goes is decided in `pick.rs`, what follows its end in `repeat.rs`, what happens
+//! while it is out in `beside.rs`.
 
+mod beside;
 mod machine;
 mod pick;
+mod repeat;
 
 use std::fmt;
 use std::time::Duration;

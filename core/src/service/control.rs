@@ -120,8 +120,8 @@ impl Service {
         if let Some(change) = change {
             self.notices.push(now, Event::ServiceBreaker { change });
         }
-        // An order stands above a configuration that guards nothing.
-        self.rules.gated = true;
+        // An order stands above a configuration that guards nothing, also above the next one.
+        self.gate.ordered = !matches!(order, Order::Resume | Order::Reset);
     }
 
     /// The endpoints at this address; there may be one in each cluster.

@@ -4,6 +4,7 @@
 //! gives back what it holds when it ends.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,8 @@ pub(crate) struct Gate {
     pub(crate) concurrency: Concurrency,
     pub(crate) queue: WaitQueue,
     pub(crate) rate: RateLimit,
+    /// An operator's order to the breaker is in force.
+    pub(super) ordered: bool,
 }
 
 impl Gate {
@@ -38,6 +41,7 @@ impl Gate {
             concurrency: Concurrency::new(&rules.concurrency),
             queue: WaitQueue::new(&rules.queue),
             rate: RateLimit::new(&rules.rate),
+            ordered: false,
         }
     }
 }
@@ -91,6 +95,12 @@ pub(crate) enum Entry {
 }
 
 impl Service {
+    /// Whether there is anything to ask before a call begins.
+    #[inline]
+    pub(crate) fn is_gated(&self) -> bool {
+        self.rules.gated || self.gate.ordered
+    }
+
     /// A call asks to be let in; it can wait until `latest`.
     pub(crate) fn enter(&mut self, now: Time, priority: Priority, latest: Time) -> Entry {
         let (gate, rules) = (&mut self.gate, &self.rules);
@@ -164,8 +174,15 @@ impl Service {
         Entry::Out(why, until)
     }
 
-    /// A call that was let in has ended.
-    pub(crate) fn leave(&mut self, now: Time, pass: Pass, class: Class, sample: Sample) {
+    /// A call that was let in has ended, after `took` in all.
+    pub(crate) fn leave(
+        &mut self,
+        now: Time,
+        pass: Pass,
+        class: Class,
+        sample: Sample,
+        took: Duration,
+    ) {
         self.shed_since_in = 0;
         self.free(now, pass.slot, sample);
         let (gate, rules) = (&mut self.gate, &self.rules);
@@ -175,10 +192,6 @@ impl Service {
             Class::Ignored => (),
         }
         if let Some(permit) = pass.permit {
-            let took = match sample {
-                Sample::Success { took } => took,
-                _ => std::time::Duration::ZERO,
-            };
             let settings = &rules.service_breaker;
             let change = gate.breaker.record(now, permit, class, took, settings, &mut self.rng);
             if let Some(change) = change {

@@ -2,10 +2,12 @@
 //! notices, and what discovery knows. Calls act on it through [`crate::call::Call::step`];
 //! drivers keep it behind one lock.
 
+mod attempts;
 mod checks;
 mod control;
 mod gate;
 mod health;
+mod view;
 
 pub use control::Order;
 pub use gate::Overload;
@@ -19,28 +21,25 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
-use crate::call::{AttemptId, DeadlineKind, Live, Ticket};
+use crate::call::AttemptId;
 use crate::config::Rules;
 use crate::discovery::directory::Resolution;
-use crate::discovery::{Candidate, DiscoveryError, Place};
-use crate::error::{Skip, Skipped};
+use crate::discovery::{Candidate, DiscoveryError};
 use crate::headers;
-use crate::notice::{Event, Notices, Suppressed};
-use crate::outcome::{Class, Fault, Outcome};
-use crate::policy::breaker::{Permit, State, Transition};
+use crate::notice::{Event, Notices};
+use crate::outcome::{Fault, Outcome};
+use crate::policy::breaker::Transition;
 use crate::policy::budget::Budget;
-use crate::policy::health::{Schedule, Status};
+use crate::policy::health::Schedule;
 use crate::policy::hedge::Hedge;
 use crate::policy::latency::Histogram;
 use crate::policy::outlier::Detector;
 use crate::policy::remaining::Text;
-use crate::policy::stall::Watch;
 use crate::policy::tiers::Tiers;
 use crate::policy::timeout::Adaptive;
 use crate::policy::tokens::Tokens;
 use crate::pool::{Endpoint, EndpointId, Pool, Tier};
 use crate::rng::Pcg32;
-use crate::snapshot::{EndpointSnapshot, Health, ServiceSnapshot};
 use crate::time::{Time, Wall};
 
 /// Counters since construction.
@@ -300,287 +299,6 @@ impl Service {
         self.retier(now);
     }
 
-    /// Takes a permit of the endpoint at `index` and counts the attempt.
-    pub(crate) fn admit(&mut self, now: Time, index: u32) -> Option<(EndpointId, Permit, u32)> {
-        let id = self.pool.id(index)?;
-        let endpoint = self.pool.get_mut(id)?;
-        let permit = endpoint.breaker.admit(now, &self.rules.breaker).ok()?;
-        endpoint.watch.sent(now);
-        endpoint.attempts += 1;
-        let tier = endpoint.tier;
-        self.pool.loads[index as usize].out += 1;
-        self.pool.tiers[tier as usize].watch.sent(now);
-        self.counts.attempts += 1;
-        self.sync(now, index);
-        Some((id, permit, tier))
-    }
-
-    /// Gives back what an abandoned attempt holds.
-    pub(crate) fn release(&mut self, now: Time, id: EndpointId, permit: Permit) {
-        if let Some(endpoint) = self.pool.get_mut(id) {
-            endpoint.breaker.release(permit);
-            endpoint.watch.abandoned(now);
-            let tier = endpoint.tier;
-            self.pool.done(id.index);
-            self.pool.tiers[tier as usize].watch.abandoned(now);
-            self.sync(now, id.index);
-        }
-    }
-
-    /// Another attempt of the call answered first. That its endpoint did not is remembered.
-    pub(crate) fn outrun(&mut self, now: Time, live: &Live) {
-        if let Some((endpoint, tier)) = self.pool.with_tier(live.endpoint) {
-            endpoint.breaker.release(live.permit);
-            endpoint.watch.silent_among(now, &self.rules.stall);
-            tier.watch.silent_among(now, &self.rules.stall);
-            self.pool.done(live.endpoint.index);
-            self.sync(now, live.endpoint.index);
-        }
-    }
-
-    /// The call gave an attempt up because its endpoint has gone silent.
-    pub(crate) fn gave_up(&mut self, now: Time, live: &Live) {
-        if let Some(endpoint) = self.pool.get_mut(live.endpoint) {
-            endpoint.breaker.release(live.permit);
-            let _ = endpoint.watch.silent(now, &self.rules.stall);
-            let tier = endpoint.tier;
-            self.pool.done(live.endpoint.index);
-            self.pool.tiers[tier as usize].watch.silent_among(now, &self.rules.stall);
-            self.sync(now, live.endpoint.index);
-        }
-    }
-
-    /// How long an attempt may take: as configured, or as learnt.
-    pub(crate) fn attempt_limit(&mut self, profile: u8) -> Duration {
-        let Service { adaptive, latency, .. } = self;
-        let chosen = usize::from(profile).checked_sub(1).and_then(|at| self.profiles.get(at));
-        let rules = chosen.map_or(&self.rules, |(_, rules)| rules);
-        match latency {
-            Some(seen) => adaptive.timeout(seen, rules.attempt, &rules.adaptive_timeout).0,
-            None => rules.attempt,
-        }
-    }
-
-    /// How long after an attempt its copy should follow.
-    pub(crate) fn hedge_delay(&mut self, profile: u8) -> Option<Duration> {
-        let Service { hedge, latency, .. } = self;
-        let chosen = usize::from(profile).checked_sub(1).and_then(|at| self.profiles.get(at));
-        let settings = &chosen.map_or(&self.rules, |(_, rules)| rules).hedge;
-        if !settings.enabled() {
-            return None;
-        }
-        match (settings.fixed(), latency) {
-            (Some(fixed), _) => Some(fixed),
-            (None, seen) => hedge.delay(seen.as_ref()?, settings).ok(),
-        }
-    }
-
-    /// Whether the endpoint of an attempt, or its whole cluster, has gone silent.
-    pub(crate) fn is_silent(&self, now: Time, live: &Live) -> bool {
-        let rules = &self.rules.stall;
-        self.watches(live).is_some_and(|(endpoint, tier)| {
-            endpoint.is_silent(now, rules) || tier.is_silent(now, rules)
-        })
-    }
-
-    /// When it is next worth looking whether the endpoint of an attempt has gone silent.
-    pub(crate) fn look(&self, now: Time, live: &Live) -> Time {
-        let rules = &self.rules.stall;
-        let Some((endpoint, tier)) = self.watches(live) else { return Time::NEVER };
-        let looks =
-            [endpoint.look(rules), endpoint.alarm(rules), tier.look(rules), tier.alarm(rules)];
-        looks.into_iter().filter(|at| *at > now).min().unwrap_or(Time::NEVER)
-    }
-
-    /// The watches over an attempt, if it can be rescued at all.
-    fn watches(&self, live: &Live) -> Option<(&Watch, &Watch)> {
-        let endpoint = self.pool.get(live.endpoint).filter(|_| self.rules.stall.rescue)?;
-        Some((&endpoint.watch, &self.pool.tiers.get(endpoint.tier as usize)?.watch))
-    }
-
-    /// The short time an attempt gets at a troubled endpoint while others could answer.
-    pub(crate) fn leash(&self, now: Time, index: u32) -> Option<Duration> {
-        let endpoint = self.pool.endpoints.get(index as usize)?.as_ref()?;
-        let tier = self.pool.tiers.get(endpoint.tier as usize)?;
-        let watch = if tier.watch.troubled() { &tier.watch } else { &endpoint.watch };
-        // Only while somebody else could answer: a leash is not the endpoint's failure, and if
-        // every attempt were on one, no breaker would ever open.
-        if !watch.troubled() || !self.pool.has_sound(now, index, &self.rules.stall) {
-            return None;
-        }
-        watch.leash(now, &self.rules.stall)
-    }
-
-    /// Counts the outcome of an attempt, once, everywhere it counts.
-    pub(crate) fn settle(&mut self, now: Time, live: &Live, outcome: Outcome) {
-        let Live { endpoint: id, permit, sent_at, again, streamed, kind, .. } = *live;
-        let class = outcome.class();
-        if class == Class::Failure {
-            self.counts.failed_attempts += 1;
-            self.counts.failed_since_success += 1;
-        }
-        if matches!(outcome, Outcome::Answered { .. }) {
-            let throttled = class == Class::Throttled;
-            self.gate.rate.on_answer(now, sent_at, throttled, &self.rules.rate);
-        }
-        let took = now.since(sent_at);
-        let ewma = &self.rules.balance.ewma;
-        if self.pool.get(id).is_some() {
-            let load = &mut self.pool.loads[id.index as usize];
-            load.out = load.out.saturating_sub(1);
-            match class {
-                Class::Success => load.ewma.answered(now, took, ewma),
-                Class::Failure | Class::Throttled => load.ewma.failed(now, took, ewma),
-                Class::Ignored => (),
-            }
-        }
-        let Some((endpoint, tier)) = self.pool.with_tier(id) else { return };
-        let probe = kind == DeadlineKind::Probe
-            && matches!(outcome, Outcome::Failed { fault: Fault::Timeout, .. });
-        match outcome {
-            Outcome::Answered { .. } => {
-                let _ = endpoint.watch.answered(now, now.since(sent_at));
-                let _ = tier.watch.answered(now, now.since(sent_at));
-            }
-            Outcome::Failed { fault: Fault::Timeout | Fault::ConnectTimeout, .. } => {
-                let _ = endpoint.watch.silent(now, &self.rules.stall);
-                tier.watch.silent_among(now, &self.rules.stall);
-            }
-            Outcome::Failed { .. } => {
-                endpoint.watch.failed(now);
-                tier.watch.failed(now);
-            }
-        }
-        if let Some(latency) = &mut self.latency
-            && (matches!(outcome, Outcome::Answered { .. })
-                || (!probe && matches!(outcome, Outcome::Failed { fault: Fault::Timeout, .. })))
-        {
-            // A timeout took at least that long: without it the statistics would shrink.
-            latency.record(now, now.since(sent_at), &self.rules.latency);
-        }
-        match class {
-            Class::Success => {
-                endpoint.last_success = Some(now);
-                self.last_success = Some(now);
-                self.counts.failed_since_success = 0;
-            }
-            Class::Failure => endpoint.failed += 1,
-            Class::Throttled | Class::Ignored => (),
-        }
-        // One call is one sample: failing at the same endpoint again says nothing new, unless
-        // it is the attempt a half-open breaker waits for.
-        let repeated =
-            again && class != Class::Success && endpoint.breaker.state() == State::Closed;
-        // And of a streamed answer only the end of its body tells.
-        let open = streamed && class == Class::Success;
-        // A probe on a short leash that found nothing has not failed: it was not given its time.
-        let counted = if repeated || open || probe { Class::Ignored } else { class };
-        if counted != Class::Ignored && self.rules.outlier.enabled {
-            let failed = counted != Class::Success;
-            let endpoints = self.tiers.health().iter().map(|tier| tier.total).sum();
-            let (settings, rng) = (&self.rules.outlier, &mut self.rng);
-            let outlier = &mut endpoint.outlier;
-            let change = self.detector.record(now, outlier, failed, endpoints, settings, rng);
-            if let Some(change) = change {
-                let (cluster, label) = (tier.cluster.clone(), endpoint.label.clone());
-                self.notices.push(now, Event::Outlier { cluster, endpoint: label, change });
-            }
-        }
-        let rules = &self.rules.breaker;
-        let change = endpoint.breaker.record(now, permit, counted, took, rules, &mut self.rng);
-        let number = endpoint.tier;
-        let tier = &self.pool.tiers[number as usize];
-        if let Outcome::Failed { fault, .. } = outcome
-            && class == Class::Failure
-        {
-            let (cluster, label) = (tier.cluster.clone(), endpoint_label(&self.pool, id));
-            self.notices.push(now, Event::ConnectionIssue { cluster, endpoint: label, fault });
-        }
-        if let Some(change) = change
-            && let Some(endpoint) = self.pool.get(id)
-        {
-            let tier = &self.pool.tiers[number as usize];
-            self.notices.push(now, transition(endpoint, tier, change));
-        }
-        if class == Class::Success && self.active != Some(number) {
-            self.switch(now, number, sent_at);
-        }
-        self.sync(now, id.index);
-    }
-
-    /// The service is answered by another cluster than before. An answer to an attempt from
-    /// before the last switch says nothing about now.
-    fn switch(&mut self, now: Time, to: u32, sent_at: Time) {
-        let cluster =
-            |tier: u32| self.pool.tiers.get(tier as usize).map(|tier| tier.cluster.clone());
-        match self.active {
-            Some(from) if sent_at >= self.active_since => {
-                if let (Some(from_name), Some(to_name)) = (cluster(from), cluster(to)) {
-                    let event =
-                        Event::Switched { from: from_name, to: to_name, failback: to < from };
-                    self.notices.push(now, event);
-                }
-            }
-            Some(_) => return,
-            None => (),
-        }
-        self.active = Some(to);
-        self.active_since = now;
-    }
-
-    /// The body of a streamed answer was read to its end, or broke off on the way. A body that
-    /// is dropped half-way is not reported: it says nothing.
-    pub fn body_done(&mut self, now: Time, ticket: Ticket, result: Result<(), Fault>) {
-        let Some(endpoint) = self.pool.get_mut(ticket.endpoint) else { return };
-        let class = match result {
-            Ok(()) => Class::Success,
-            Err(_) => Class::Failure,
-        };
-        // When it was sent is not known here; a body may be read as slowly as its reader likes.
-        let (took, rules) = (Duration::ZERO, &self.rules.breaker);
-        let change = endpoint.breaker.late(now, ticket.permit, class, took, rules, &mut self.rng);
-        if let Err(fault) = result {
-            self.counts.failed_attempts += 1;
-            self.counts.failed_since_success += 1;
-            endpoint.failed += 1;
-            let (tier, endpoint) = (endpoint.tier, endpoint.label.clone());
-            let cluster = self.pool.tiers[tier as usize].cluster.clone();
-            self.notices.push(now, Event::ConnectionIssue { cluster, endpoint, fault });
-        }
-        if let Some(change) = change
-            && let Some(endpoint) = self.pool.get(ticket.endpoint)
-        {
-            let tier = &self.pool.tiers[endpoint.tier as usize];
-            self.notices.push(now, transition(endpoint, tier, change));
-        }
-        self.sync(now, ticket.endpoint.index);
-    }
-
-    pub(crate) fn tier_of(&self, index: u32) -> Option<u32> {
-        self.pool.endpoints.get(index as usize)?.as_ref().map(|endpoint| endpoint.tier)
-    }
-
-    pub(crate) fn notice_failover(&mut self, now: Time, from: u32, to: u32, reason: Outcome) {
-        let cluster =
-            |tier: u32| self.pool.tiers.get(tier as usize).map(|tier| tier.cluster.clone());
-        if let (Some(from), Some(to)) = (cluster(from), cluster(to)) {
-            self.notices.push(now, Event::Failover { from, to, reason });
-        }
-    }
-
-    pub(crate) fn notice_suppressed(
-        &mut self,
-        now: Time,
-        tier: u32,
-        reason: Outcome,
-        by: Suppressed,
-    ) {
-        if let Some(tier) = self.pool.tiers.get(tier as usize) {
-            self.notices
-                .push(now, Event::RetrySuppressed { cluster: tier.cluster.clone(), reason, by });
-        }
-    }
-
     /// Its notices.
     #[must_use]
     pub fn notices(&self) -> &Notices {
@@ -592,98 +310,10 @@ impl Service {
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
-
-    /// The endpoints that may not be called now, and why, for errors that list every candidate.
-    pub fn refusals(&self, now: Time) -> impl Iterator<Item = Skipped> {
-        self.pool.iter().filter_map(move |(_, tier, e)| {
-            let (why, open_for) = if !e.breaker.would_admit(&self.rules.breaker) {
-                (Skip::Breaker, now.until(e.breaker.due()))
-            } else if let Some(until) = e.outlier.ejected_until() {
-                (Skip::Ejected, now.until(until))
-            } else if e.health == Status::Unhealthy {
-                (Skip::Unhealthy, Duration::ZERO)
-            } else {
-                return None;
-            };
-            let (cluster, endpoint) = (tier.cluster.clone(), e.label.clone());
-            Some(Skipped { cluster, endpoint, why, open_for })
-        })
-    }
-
-    /// Its state, for people.
-    #[must_use]
-    pub fn snapshot(&mut self, now: Time) -> ServiceSnapshot {
-        self.tick(now);
-        let of = |place: Place| -> Vec<Arc<str>> {
-            self.pool
-                .iter()
-                .filter(|(_, tier, _)| tier.place == place)
-                .map(|(_, _, e)| e.label.clone())
-                .collect()
-        };
-        let mut primary = of(Place::Primary);
-        if primary.is_empty() {
-            primary = of(Place::Local);
-        }
-        let active = self.active.and_then(|tier| self.pool.tiers.get(tier as usize));
-        ServiceSnapshot {
-            name: self.name.clone(),
-            health: self.health(now),
-            active_cluster: active.map(|tier| tier.cluster.clone()),
-            primary,
-            backups: of(Place::Backup),
-            last_success: self.last_success,
-            failed_attempts: self.counts.failed_attempts,
-            failed_since_success: self.counts.failed_since_success,
-            attempts: self.counts.attempts,
-            calls: self.counts.calls,
-            answered: self.counts.answered,
-            failed: self.counts.failed,
-            abandoned: self.counts.abandoned,
-            endpoints: self
-                .pool
-                .iter()
-                .map(|(index, tier, e)| {
-                    let checked = self.checks.health(index);
-                    endpoint_snapshot(now, tier, e, checked, &self.rules)
-                })
-                .collect(),
-            budget: self.budget.available(now, &self.rules.budget),
-            split: self.split(now),
-            limits: self.limits(),
-        }
-    }
-
-    fn health(&self, now: Time) -> Health {
-        if self.counts.attempts == 0 {
-            return Health::Unknown;
-        }
-        if (0..self.pool.tiers.len()).all(|tier| self.pool.ready(tier) == 0) {
-            return Health::Unhealthy;
-        }
-        let troubled = |e: &Endpoint| {
-            (e.breaker.state() != State::Closed && self.rules.breaker.enforces())
-                || e.outlier.is_ejected()
-                || matches!(e.health, Status::Unhealthy | Status::Degraded)
-                || e.breaker.consecutive_failures() > 0
-                || e.watch.suspect(now, &self.rules.stall)
-        };
-        // A backup that nobody needs does not make a service degraded.
-        let serving = self.active.unwrap_or(0);
-        let mut endpoints = self.pool.endpoints.iter().flatten().filter(|e| e.tier <= serving);
-        if self.active.is_none_or(|tier| tier > 0) || endpoints.any(troubled) {
-            return Health::Degraded;
-        }
-        Health::Healthy
-    }
 }
 
 fn reads_latency(rules: &Rules) -> bool {
     rules.hedge.reads_latency() || rules.adaptive_timeout.reads_latency()
-}
-
-fn endpoint_label(pool: &Pool, id: EndpointId) -> Arc<str> {
-    pool.get(id).map_or_else(|| "".into(), |endpoint| endpoint.label.clone())
 }
 
 fn transition(endpoint: &Endpoint, tier: &Tier, change: Transition) -> Event {
@@ -695,31 +325,5 @@ fn transition(endpoint: &Endpoint, tier: &Tier, change: Transition) -> Event {
         }
         Transition::HalfOpened { .. } => Event::BreakerHalfOpened { cluster, endpoint },
         Transition::Closed { .. } => Event::BreakerClosed { cluster, endpoint },
-    }
-}
-
-fn endpoint_snapshot(
-    now: Time,
-    tier: &Tier,
-    e: &Endpoint,
-    checked: Option<&crate::policy::health::Health>,
-    rules: &Rules,
-) -> EndpointSnapshot {
-    EndpointSnapshot {
-        cluster: tier.cluster.clone(),
-        place: e.place,
-        address: e.label.clone(),
-        breaker: e.breaker.state(),
-        consecutive_failures: e.breaker.consecutive_failures(),
-        numbers: e.breaker.numbers(now, &rules.breaker),
-        ejected_for: e.outlier.ejected_until().map(|until| now.until(until)),
-        health: e.health,
-        checks: checked.map(|health| health.history().copied().collect()).unwrap_or_default(),
-        suspect: e.watch.suspect(now, &rules.stall) || tier.watch.suspect(now, &rules.stall),
-        outstanding: e.watch.outstanding(),
-        latency: e.watch.latency(),
-        attempts: e.attempts,
-        failed_attempts: e.failed,
-        last_success: e.last_success,
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::anything::random;
 use crate::address::Address;
-use crate::call::{Action, AttemptId, Call, CallSpec, Choice, Event};
+use crate::call::{Action, AttemptId, Call, CallSpec, Event};
 use crate::config::balance::SlowStartConfig;
 use crate::config::{
     CheckKind, ConcurrencyMode, Config, Mode, PRESETS, Policy, RateMode, Rules, TokensMode,
@@ -120,9 +120,8 @@ fn follow(
         action = call.step(service, now, Event::Wake);
     }
     match action {
-        Action::Send { attempt, deadline, why, .. } => {
-            // Hedges are left out: one that is woken late goes out after the deadline today.
-            let late = deadline.at > call.deadline() && why != Choice::Hedge;
+        Action::Send { attempt, deadline, .. } => {
+            let late = deadline.at > call.deadline();
             assert!(!late, "{deadline:?} after {:?}", call.deadline());
             out.push(attempt);
         }

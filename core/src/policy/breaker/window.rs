@@ -118,6 +118,7 @@ impl TimeWindow {
     }
 
     #[cold]
+    #[inline(never)]
     fn rotate(&mut self, now: u64) {
         if self.end == u64::MAX || now < self.end {
             return;

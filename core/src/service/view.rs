@@ -1,0 +1,126 @@
+//! The service as people see it: its snapshot, its health, and who may not be called.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Service;
+use crate::config::Rules;
+use crate::discovery::Place;
+use crate::error::{Skip, Skipped};
+use crate::policy::breaker::State;
+use crate::policy::health::Status;
+use crate::pool::{Endpoint, Tier};
+use crate::snapshot::{EndpointSnapshot, Health, ServiceSnapshot};
+use crate::time::Time;
+
+impl Service {
+    /// The endpoints that may not be called now, and why, for errors that list every candidate.
+    pub fn refusals(&self, now: Time) -> impl Iterator<Item = Skipped> {
+        self.pool.iter().filter_map(move |(_, tier, e)| {
+            let (why, open_for) = if !e.breaker.would_admit(&self.rules.breaker) {
+                (Skip::Breaker, now.until(e.breaker.due()))
+            } else if let Some(until) = e.outlier.ejected_until() {
+                (Skip::Ejected, now.until(until))
+            } else if e.health == Status::Unhealthy {
+                (Skip::Unhealthy, Duration::ZERO)
+            } else {
+                return None;
+            };
+            let (cluster, endpoint) = (tier.cluster.clone(), e.label.clone());
+            Some(Skipped { cluster, endpoint, why, open_for })
+        })
+    }
+
+    /// Its state, for people.
+    #[must_use]
+    pub fn snapshot(&mut self, now: Time) -> ServiceSnapshot {
+        self.tick(now);
+        let of = |place: Place| -> Vec<Arc<str>> {
+            self.pool
+                .iter()
+                .filter(|(_, tier, _)| tier.place == place)
+                .map(|(_, _, e)| e.label.clone())
+                .collect()
+        };
+        let mut primary = of(Place::Primary);
+        if primary.is_empty() {
+            primary = of(Place::Local);
+        }
+        let active = self.active.and_then(|tier| self.pool.tiers.get(tier as usize));
+        ServiceSnapshot {
+            name: self.name.clone(),
+            health: self.health(now),
+            active_cluster: active.map(|tier| tier.cluster.clone()),
+            primary,
+            backups: of(Place::Backup),
+            last_success: self.last_success,
+            failed_attempts: self.counts.failed_attempts,
+            failed_since_success: self.counts.failed_since_success,
+            attempts: self.counts.attempts,
+            calls: self.counts.calls,
+            answered: self.counts.answered,
+            failed: self.counts.failed,
+            abandoned: self.counts.abandoned,
+            endpoints: self
+                .pool
+                .iter()
+                .map(|(index, tier, e)| {
+                    let checked = self.checks.health(index);
+                    endpoint_snapshot(now, tier, e, checked, &self.rules)
+                })
+                .collect(),
+            budget: self.budget.available(now, &self.rules.budget),
+            split: self.split(now),
+            limits: self.limits(),
+        }
+    }
+
+    fn health(&self, now: Time) -> Health {
+        if self.counts.attempts == 0 {
+            return Health::Unknown;
+        }
+        if (0..self.pool.tiers.len()).all(|tier| self.pool.ready(tier) == 0) {
+            return Health::Unhealthy;
+        }
+        let troubled = |e: &Endpoint| {
+            (e.breaker.state() != State::Closed && self.rules.breaker.enforces())
+                || e.outlier.is_ejected()
+                || matches!(e.health, Status::Unhealthy | Status::Degraded)
+                || e.breaker.consecutive_failures() > 0
+                || e.watch.suspect(now, &self.rules.stall)
+        };
+        // A backup that nobody needs does not make a service degraded.
+        let serving = self.active.unwrap_or(0);
+        let mut endpoints = self.pool.endpoints.iter().flatten().filter(|e| e.tier <= serving);
+        if self.active.is_none_or(|tier| tier > 0) || endpoints.any(troubled) {
+            return Health::Degraded;
+        }
+        Health::Healthy
+    }
+}
+
+fn endpoint_snapshot(
+    now: Time,
+    tier: &Tier,
+    e: &Endpoint,
+    checked: Option<&crate::policy::health::Health>,
+    rules: &Rules,
+) -> EndpointSnapshot {
+    EndpointSnapshot {
+        cluster: tier.cluster.clone(),
+        place: e.place,
+        address: e.label.clone(),
+        breaker: e.breaker.state(),
+        consecutive_failures: e.breaker.consecutive_failures(),
+        numbers: e.breaker.numbers(now, &rules.breaker),
+        ejected_for: e.outlier.ejected_until().map(|until| now.until(until)),
+        health: e.health,
+        checks: checked.map(|health| health.history().copied().collect()).unwrap_or_default(),
+        suspect: e.watch.suspect(now, &rules.stall) || tier.watch.suspect(now, &rules.stall),
+        outstanding: e.watch.outstanding(),
+        latency: e.watch.latency(),
+        attempts: e.attempts,
+        failed_attempts: e.failed,
+        last_success: e.last_success,
+    }
+}
