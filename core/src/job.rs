@@ -2,18 +2,20 @@
 //! does it and brings the result back. A job is a lease: one that never comes back is issued
 //! again after its deadline.
 //!
-//! Two kinds: a [`Job`] brings discovery data (a call may carry it), a [`Check`] asks an endpoint
-//! how it is (only a background does that).
+//! Two kinds: a [`Job`] brings discovery data or looks after what is cached or registered (a call
+//! may carry it), a [`Check`] asks an endpoint how it is (only a background does that).
 
+use core::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Uri};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::outcome::Fault;
 use crate::policy::health::ProbeId;
+use crate::redis::{Command, Reply};
 use crate::time::Time;
 
 /// Names one issue of a job.
@@ -21,19 +23,66 @@ use crate::time::Time;
 #[serde(transparent)]
 pub struct JobId(pub(crate) u64);
 
-/// One HTTP exchange to be done: a `GET`.
+/// Background work to be done.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// To be given back with the result.
     pub id: JobId,
-    /// Absolute URI.
-    pub uri: Uri,
-    /// Request headers.
-    pub headers: HeaderMap,
-    /// To be given up at this time.
+    /// What to do.
+    pub work: Work,
+    /// To be given up at this time, reported as [`Fault::Timeout`].
     pub deadline: Time,
-    /// Largest body to read, in bytes.
-    pub max_body: usize,
+}
+
+impl Job {
+    /// The request, where this is an HTTP exchange.
+    #[must_use]
+    pub fn http(&self) -> Option<&http::Request<Bytes>> {
+        match &self.work {
+            Work::Http { request, .. } => Some(request),
+            _ => None,
+        }
+    }
+}
+
+/// What a job does. One exchange each, without retries, redirects or fallbacks: those are
+/// decided by whoever made the job.
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // in a box already: see Poll
+pub enum Work {
+    /// One HTTP exchange; the request has an absolute URI.
+    Http {
+        /// The request.
+        request: http::Request<Bytes>,
+        /// Largest body to read, in bytes.
+        max_body: usize,
+    },
+    /// One DNS message to be sent to a server, and its answer: over UDP one datagram of at most
+    /// 64 KiB, from that server only; over TCP with the length in front (RFC 1035 §4.2.2).
+    Dns {
+        /// The server.
+        server: SocketAddr,
+        /// The message, without the length.
+        query: Bytes,
+        /// Whether over TCP.
+        tcp: bool,
+    },
+    /// Redis commands, sent together; as many replies, in their order.
+    Redis(Vec<Command>),
+    /// A file to be read.
+    Read {
+        /// Its path.
+        path: Arc<str>,
+        /// Largest file to read, in bytes; a larger one is [`Fault::BodyTooLarge`].
+        most: usize,
+    },
+    /// A file to be replaced as a whole: written beside it, then renamed.
+    Write {
+        /// Its path.
+        path: Arc<str>,
+        /// Its new content.
+        content: Bytes,
+    },
 }
 
 /// What came of a job.
@@ -48,8 +97,19 @@ pub enum JobOutcome {
         /// Its body.
         body: Bytes,
     },
+    /// The answer to a DNS message, without a length in front.
+    Datagram(Bytes),
+    /// The replies of Redis.
+    Replies(Vec<Reply>),
+    /// The content of a file; `None` when there is none.
+    Content(Option<Bytes>),
+    /// The file is written.
+    Written,
     /// No usable response.
     Failed(Fault),
+    /// The file cannot be read or written, or the work is none for this adapter (built without
+    /// Redis, say): the reason, for people.
+    Impossible(Arc<str>),
     /// The driver gave it up (its task was dropped); says nothing about the peer.
     Dropped,
 }

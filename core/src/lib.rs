@@ -56,6 +56,7 @@ pub mod ops;
 pub mod outcome;
 pub mod policy;
 mod pool;
+pub mod redis;
 pub mod request;
 pub mod rng;
 pub mod service;

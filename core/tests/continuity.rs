@@ -97,7 +97,7 @@ proptest! {
                 copy = again(&directory);
             }
             let ask = |d: &mut Directory, asker| match d.poll_job(now, asker) {
-                Poll::Run(job) => Ok((job.id, job.uri.to_string(), job.deadline)),
+                Poll::Run(job) => Ok((job.id, job.http().unwrap().uri().to_string(), job.deadline)),
                 Poll::Wait(until) => Err(until),
             };
             match action {

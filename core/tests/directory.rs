@@ -106,14 +106,14 @@ fn max_age_shortens_and_never_lengthens() {
 fn a_304_renews_what_is_held_and_is_a_failure_without() {
     let mut d = loaded(|_| (), &[(ETAG, "\"v1\"")]);
     let job = run(&mut d, 300_000, call(400_000));
-    assert_eq!(job.headers.get(IF_NONE_MATCH).unwrap(), "\"v1\"");
+    assert_eq!(job.http().unwrap().headers().get(IF_NONE_MATCH).unwrap(), "\"v1\"");
     assert!(d.job_done(at(300_000), job.id, answer(304, "", &[])));
     assert_eq!(waits(&mut d, 300_000, call(400_000)), at(600_000));
     assert!(found(&mut d, 300_000));
 
     let mut d = directory(|_| ());
     let job = run(&mut d, 0, call(30_000));
-    assert!(job.headers.get(IF_NONE_MATCH).is_none());
+    assert!(job.http().unwrap().headers().get(IF_NONE_MATCH).is_none());
     assert!(d.job_done(at(1), job.id, answer(304, "", &[])));
     assert!(matches!(d.resolve(at(1), "s"), Resolution::Failed { failures: 1, .. }));
 }
@@ -217,7 +217,8 @@ fn redirects_stay_on_the_host_and_end() {
     for hop in ["/1", "http://registry:8080/2", "/3"] {
         assert!(d.job_done(at(0), job.id, to(hop)));
         job = run(&mut d, 0, call(30_000));
-        assert!(job.uri.to_string().ends_with(hop) && job.uri.host() == Some("registry"));
+        let uri = job.http().unwrap().uri();
+        assert!(uri.to_string().ends_with(hop) && uri.host() == Some("registry"));
     }
     assert!(d.job_done(at(0), job.id, to("/4")));
     assert!(matches!(d.resolve(at(0), "s"), Resolution::Failed { .. }), "the fourth is too many");

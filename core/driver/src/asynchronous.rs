@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures_lite::future::or;
 use http_body_util::BodyExt;
 use origin_core::call::{AttemptId, Ticket};
-use origin_core::job::{self, Asker, Job, JobOutcome};
+use origin_core::job::{self, Asker, Job, JobOutcome, Work};
 use origin_core::ops::{Flow, Step};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
@@ -376,13 +376,13 @@ pub(crate) async fn perform<R: AsyncRuntime>(
     mut guard: JobGuard<R>,
     job: Job,
 ) -> bool {
-    let mut request = http::Request::new(Bytes::new());
-    *request.uri_mut() = job.uri;
-    *request.headers_mut() = job.headers;
     let exchange = async {
+        let Work::Http { request, max_body } = job.work else {
+            return Ok(JobOutcome::Impossible("not built in".into()));
+        };
         let (head, body) =
             runtime.exchange(request).await.map_err(|(fault, _)| fault)?.into_parts();
-        let body = collect(body, job.max_body as u64).await?;
+        let body = collect(body, max_body as u64).await?;
         Ok(JobOutcome::Answered { status: head.status.as_u16(), headers: head.headers, body })
     };
     let limit = async {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use event_listener::Listener;
 use origin_core::call::Ticket;
-use origin_core::job::{Asker, Job, JobOutcome, Poll};
+use origin_core::job::{Asker, Job, JobOutcome, Poll, Work};
 use origin_core::ops::{Flow, Step};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
@@ -198,15 +198,15 @@ fn park<R: BlockingRuntime>(flight: &Flight<R>, until: Time, epoch: u64) {
 /// Does a job and brings its result back; says so if the thread unwinds on the way. Returns
 /// whether the fetch was redirected and goes on.
 pub(crate) fn perform<R: BlockingRuntime>(runtime: &R, mut guard: JobGuard<R>, job: Job) -> bool {
-    let mut request = http::Request::new(Bytes::new());
-    *request.uri_mut() = job.uri;
-    *request.headers_mut() = job.headers;
+    let Work::Http { request, max_body } = job.work else {
+        return guard.finish(JobOutcome::Impossible("not built in".into()));
+    };
     let exchanged = runtime
         .exchange(request, job.deadline, job.deadline)
         .map_err(|(fault, _)| fault)
         .and_then(|response| {
             let (head, body) = response.into_parts();
-            let body = collect::<R>(body, job.max_body as u64)?;
+            let body = collect::<R>(body, max_body as u64)?;
             Ok(JobOutcome::Answered { status: head.status.as_u16(), headers: head.headers, body })
         });
     guard.finish(exchanged.unwrap_or_else(JobOutcome::Failed))

@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{ACCEPT, IF_NONE_MATCH, LOCATION};
 use http::{HeaderMap, HeaderValue, Uri};
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use super::plan::Candidate;
 use crate::address::Address;
 use crate::config::{ConfigError, DiscoveryConfig};
 use crate::headers;
-use crate::job::{Asker, Job, JobId, JobOutcome, Poll};
+use crate::job::{Asker, Job, JobId, JobOutcome, Poll, Work};
 use crate::notice::{Event, Notices};
 use crate::outcome::Fault;
 use crate::rng::Pcg32;
@@ -174,13 +175,10 @@ impl Directory {
         self.next_id += 1;
         self.lease = Some(Lease { id, deadline });
         let max_body = self.config.max_bytes;
-        Poll::Run(Box::new(Job {
-            id,
-            uri: self.uri(),
-            headers: self.headers(),
-            deadline,
-            max_body,
-        }))
+        let mut request = http::Request::new(Bytes::new());
+        *request.uri_mut() = self.uri();
+        *request.headers_mut() = self.headers();
+        Poll::Run(Box::new(Job { id, work: Work::Http { request, max_body }, deadline }))
     }
 
     /// When the next fetch is due for `asker`, failures aside.
@@ -257,6 +255,7 @@ impl Directory {
                 }
             }
             JobOutcome::Answered { status, .. } => self.failed(now, DiscoveryError::Status(status)),
+            _ => self.failed(now, DiscoveryError::Fault(Fault::Protocol)),
         }
         true
     }

@@ -3,12 +3,14 @@
 
 pub mod directory;
 pub mod document;
+pub mod instance;
 pub mod plan;
 
 use serde::{Deserialize, Serialize};
 
 pub use directory::{Directory, DiscoveryError};
 pub use document::Document;
+pub use instance::{Condition, Instance};
 pub use plan::{Candidate, Place};
 
 /// What the document says a cluster is.

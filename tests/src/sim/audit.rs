@@ -129,7 +129,7 @@ impl Audit {
             JobOutcome::Failed(_) => self.last_failed_fetch = Some(now),
             JobOutcome::Answered { status: 400.., .. } => self.last_failed_fetch = Some(now),
             JobOutcome::Answered { .. } => self.last_failed_fetch = None,
-            JobOutcome::Dropped => (),
+            _ => (),
         }
     }
 }
