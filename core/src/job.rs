@@ -116,9 +116,14 @@ pub enum JobOutcome {
 
 /// Who asks for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asker {
-    /// A call, which can carry a job until this time.
-    Call(Time),
+pub enum Asker<'a> {
+    /// A call on a service, which can carry a job until this time.
+    Call {
+        /// The service.
+        service: &'a str,
+        /// The deadline of the call.
+        until: Time,
+    },
     /// A background task, which promises to ask again at the time it is told.
     Background,
 }

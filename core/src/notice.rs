@@ -43,8 +43,12 @@ pub enum Event {
         /// Whether it differs from the one before.
         changed: bool,
     },
-    /// A discovery fetch failed.
+    /// Asking a source of discovery failed.
     DiscoveryFailed {
+        /// Who was asked.
+        source: Arc<str>,
+        /// The service it was asked about; `None`: about all.
+        about: Option<Arc<str>>,
         /// What went wrong, without any content of the document.
         reason: String,
         /// Failures in a row.
@@ -54,7 +58,7 @@ pub enum Event {
         /// Time until the next try.
         retry_in: Duration,
     },
-    /// The document in use is past its time to live and no newer one could be had.
+    /// What is in use is past its time to live and nothing newer could be had.
     DiscoveryStale {
         /// Its age.
         age: Duration,
@@ -234,13 +238,16 @@ impl fmt::Display for Event {
             Event::DiscoveryLoaded { services, changed: false } => {
                 write!(f, "discovery document unchanged: {services} services")
             }
-            Event::DiscoveryFailed { reason, failures, kept, retry_in } => write!(
+            Event::DiscoveryFailed { source, about, reason, failures, kept, retry_in } => write!(
                 f,
-                "discovery failed ({failures} in a row): {reason}; {}; next try in {retry_in:.1?}",
-                if *kept { "keeping the last document" } else { "no document yet" }
+                "discovery failed ({failures} in a row) at {source}{}{}: {reason}; {}; next try in \
+                 {retry_in:.1?}",
+                if about.is_some() { " for " } else { "" },
+                about.as_deref().unwrap_or_default(),
+                if *kept { "keeping the last answer" } else { "no answer yet" }
             ),
             Event::DiscoveryStale { age } => {
-                write!(f, "using a stale discovery document, {age:.0?} old")
+                write!(f, "using a stale answer of discovery, {age:.0?} old")
             }
             Event::AddressRefused { cluster, reason } => {
                 write!(f, "address in cluster {cluster} refused: {reason}")

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::discovery::Place;
+use crate::discovery::{Place, SourceKind};
 use crate::notice::Notice;
 use crate::policy::breaker::{Numbers, State};
 use crate::policy::health;
@@ -17,8 +17,9 @@ use crate::time::Time;
 pub struct Snapshot {
     /// The moment.
     pub at: Time,
-    /// Discovery; `None` when only injected endpoints are used.
-    pub discovery: Option<DiscoverySnapshot>,
+    /// The sources of discovery, those about everything first; empty when only injected endpoints
+    /// are used.
+    pub discovery: Vec<DiscoverySnapshot>,
     /// Every known service, also those never called, in order of their names.
     pub services: Vec<ServiceSnapshot>,
     /// Recent notices, oldest first.
@@ -33,12 +34,30 @@ impl Snapshot {
     }
 }
 
-/// The state of discovery.
+/// Where what is known came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// The source itself.
+    Source,
+    /// The second level, in Redis.
+    Shared,
+    /// The snapshot on disk of an earlier run.
+    Disk,
+}
+
+/// The state of one source of discovery: of all that it knows, or of one service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiscoverySnapshot {
-    /// Where the document comes from.
+    /// What it is.
+    pub kind: SourceKind,
+    /// Who is asked.
     pub source: String,
-    /// How old the document is; `None` before the first.
+    /// The service it is asked about; `None`: about all.
+    pub service: Option<Arc<str>>,
+    /// Where what is known came from; `None` before the first answer.
+    pub level: Option<Level>,
+    /// How old that is.
     pub age: Option<Duration>,
     /// How long it is still fresh.
     pub fresh_for: Option<Duration>,
@@ -46,12 +65,14 @@ pub struct DiscoverySnapshot {
     pub stale: bool,
     /// Services in it.
     pub services: usize,
-    /// Failed fetches in a row.
+    /// Failed exchanges in a row.
     pub failures: u32,
-    /// What the last fetch failed with; `None` after a success.
+    /// What the last one failed with; `None` after a success.
     pub last_error: Option<String>,
-    /// Whether a fetch is under way.
+    /// Whether one is under way.
     pub fetching: bool,
+    /// Whether the source will tell of a change.
+    pub watching: bool,
 }
 
 /// Whether a service can be used.

@@ -7,7 +7,7 @@ mod common;
 use bytes::Bytes;
 use common::{At, Bench, candidates, outcome, rules};
 use http::HeaderMap;
-use origin_core::config::DiscoveryConfig;
+use origin_core::config::{Config, DiscoveryConfig};
 use origin_core::discovery::Directory;
 use origin_core::discovery::directory::Resolution;
 use origin_core::job::{Asker, JobOutcome, Poll};
@@ -89,20 +89,22 @@ proptest! {
     fn directories_go_on_as_they_were(script in prop::collection::vec((0_u8..6, 0_u64..4_000), 1..60), cut in 0_usize..60) {
         let config = DiscoveryConfig { ttl: std::time::Duration::from_secs(5),
             refresh_ahead: std::time::Duration::from_secs(1), ..DiscoveryConfig::at("http://r/") };
-        let mut directory = Directory::new(config, Some("a".into()), 9).unwrap();
+        let config = Config { discovery: Some(config), local_cluster: Some("a".into()), ..Config::default() };
+        let mut directory = Directory::new(&config, 9).unwrap().unwrap();
+        let _ = directory.resolve(Time::ZERO, "s");
         let mut copy = directory.clone();
         let (mut now, mut open) = (Time::ZERO, None);
         for (number, (action, ms)) in script.into_iter().enumerate() {
             if number == cut {
                 copy = again(&directory);
             }
-            let ask = |d: &mut Directory, asker| match d.poll_job(now, asker) {
+            let ask = |d: &mut Directory, asker: Asker<'_>| match d.poll_job(now, asker) {
                 Poll::Run(job) => Ok((job.id, job.http().unwrap().uri().to_string(), job.deadline)),
                 Poll::Wait(until) => Err(until),
             };
             match action {
                 0 | 1 => {
-                    let asker = if action == 0 { Asker::Background } else { Asker::Call(now.plus(std::time::Duration::from_secs(9))) };
+                    let asker = if action == 0 { Asker::Background } else { Asker::Call { service: "s", until: now.plus(std::time::Duration::from_secs(9)) } };
                     let asked = ask(&mut directory, asker);
                     prop_assert_eq!(&ask(&mut copy, asker), &asked);
                     open = asked.ok().or(open);

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LOCATION};
 use http::{HeaderMap, HeaderValue};
 use origin_core::Time;
-use origin_core::config::DiscoveryConfig;
+use origin_core::config::{Config, DiscoveryConfig};
 use origin_core::discovery::Directory;
-use origin_core::discovery::directory::Resolution;
+use origin_core::discovery::directory::{Moved, Resolution};
 use origin_core::job::{Asker, Job, JobOutcome, Poll};
 use origin_core::notice::Event;
 use origin_core::outcome::Fault;
@@ -24,14 +24,17 @@ fn at(ms: u64) -> Time {
     Time::from_millis(ms)
 }
 
-fn call(until_ms: u64) -> Asker {
-    Asker::Call(at(until_ms))
+fn call(until_ms: u64) -> Asker<'static> {
+    Asker::Call { service: "s", until: at(until_ms) }
 }
 
 fn directory(change: impl FnOnce(&mut DiscoveryConfig)) -> Directory {
     let mut config = DiscoveryConfig::at(SOURCE);
     change(&mut config);
-    Directory::new(config, None, 3).unwrap()
+    let config = Config { discovery: Some(config), ..Config::default() };
+    let mut directory = Directory::new(&config, 3).unwrap().unwrap();
+    assert_eq!(directory.resolve(Time::ZERO, "s"), Resolution::Pending);
+    directory
 }
 
 fn answer(status: u16, body: &str, headers: &[(http::HeaderName, &str)]) -> JobOutcome {
@@ -42,14 +45,18 @@ fn answer(status: u16, body: &str, headers: &[(http::HeaderName, &str)]) -> JobO
     JobOutcome::Answered { status, headers: map, body: Bytes::copy_from_slice(body.as_bytes()) }
 }
 
-fn run(directory: &mut Directory, now: u64, asker: Asker) -> Job {
+fn moved(moved: Moved) -> bool {
+    !moved.services.is_empty()
+}
+
+fn run(directory: &mut Directory, now: u64, asker: Asker<'_>) -> Job {
     match directory.poll_job(at(now), asker) {
         Poll::Run(job) => *job,
         Poll::Wait(until) => panic!("{asker:?} at {now} ms is told to wait until {until:?}"),
     }
 }
 
-fn waits(directory: &mut Directory, now: u64, asker: Asker) -> Time {
+fn waits(directory: &mut Directory, now: u64, asker: Asker<'_>) -> Time {
     match directory.poll_job(at(now), asker) {
         Poll::Wait(until) => {
             assert!(until > at(now), "told at {now} ms to wait until {until:?}");
@@ -66,7 +73,7 @@ fn loaded(
 ) -> Directory {
     let mut d = directory(change);
     let job = run(&mut d, 0, call(30_000));
-    assert!(d.job_done(at(0), job.id, answer(200, GOOD, headers)));
+    assert!(moved(d.job_done(at(0), job.id, answer(200, GOOD, headers))));
     d
 }
 
@@ -80,7 +87,7 @@ fn case_000_15_no_fetch_at_299_seconds_and_one_after_300() {
     assert_eq!(waits(&mut d, 299_000, call(400_000)), at(300_000));
     let job = run(&mut d, 300_000, call(400_000));
     waits(&mut d, 300_000, call(400_000));
-    assert!(d.job_done(at(300_010), job.id, answer(200, GOOD, &[])));
+    assert!(moved(d.job_done(at(300_010), job.id, answer(200, GOOD, &[]))));
     assert_eq!(waits(&mut d, 300_010, call(400_000)), at(600_010));
 }
 
@@ -107,14 +114,14 @@ fn a_304_renews_what_is_held_and_is_a_failure_without() {
     let mut d = loaded(|_| (), &[(ETAG, "\"v1\"")]);
     let job = run(&mut d, 300_000, call(400_000));
     assert_eq!(job.http().unwrap().headers().get(IF_NONE_MATCH).unwrap(), "\"v1\"");
-    assert!(d.job_done(at(300_000), job.id, answer(304, "", &[])));
+    assert!(moved(d.job_done(at(300_000), job.id, answer(304, "", &[]))));
     assert_eq!(waits(&mut d, 300_000, call(400_000)), at(600_000));
     assert!(found(&mut d, 300_000));
 
     let mut d = directory(|_| ());
     let job = run(&mut d, 0, call(30_000));
     assert!(job.http().unwrap().headers().get(IF_NONE_MATCH).is_none());
-    assert!(d.job_done(at(1), job.id, answer(304, "", &[])));
+    assert!(moved(d.job_done(at(1), job.id, answer(304, "", &[]))));
     assert!(matches!(d.resolve(at(1), "s"), Resolution::Failed { failures: 1, .. }));
 }
 
@@ -124,14 +131,14 @@ fn case_000_35_a_malformed_document_never_replaces_a_good_one() {
     for body in ["", "{", "<html>", "{}", "[]", "{\"services\":7}", "\u{feff}{}"] {
         let now = waits_until_due(&mut d);
         let job = run(&mut d, now, call(now + 60_000));
-        assert!(d.job_done(at(now), job.id, answer(200, body, &[])));
+        assert!(moved(d.job_done(at(now), job.id, answer(200, body, &[]))));
         assert!(found(&mut d, now), "{body:?}");
     }
 }
 
 /// The millisecond after which a call may fetch.
 fn waits_until_due(d: &mut Directory) -> u64 {
-    d.call_due(Time::ZERO).as_millis() + 1
+    d.call_due(Time::ZERO, "s").as_millis() + 1
 }
 
 #[test]
@@ -140,9 +147,9 @@ fn case_000_38_stale_data_is_used_with_one_notice() {
     for round in 0..10_u32 {
         let now = waits_until_due(&mut d);
         let job = run(&mut d, now, call(now + 60_000));
-        assert!(d.job_done(at(now), job.id, JobOutcome::Failed(Fault::Connect)));
+        assert!(moved(d.job_done(at(now), job.id, JobOutcome::Failed(Fault::Connect))));
         assert!(found(&mut d, now));
-        assert_eq!(d.snapshot(at(now)).failures, round + 1);
+        assert_eq!(d.snapshot(at(now))[0].failures, round + 1);
     }
     let stale = |n: &&origin_core::notice::Notice| matches!(n.event, Event::DiscoveryStale { .. });
     assert_eq!(d.notices().since(0).filter(stale).count(), 1);
@@ -154,7 +161,7 @@ fn case_000_38_stale_data_has_an_end() {
     for (now, usable) in [(305_000, true), (311_000, false)] {
         let now = now.max(waits_until_due(&mut d));
         let job = run(&mut d, now, call(now + 60_000));
-        assert!(d.job_done(at(now), job.id, JobOutcome::Failed(Fault::Connect)));
+        assert!(moved(d.job_done(at(now), job.id, JobOutcome::Failed(Fault::Connect))));
         assert_eq!(found(&mut d, now), usable, "{now}");
     }
 }
@@ -176,9 +183,9 @@ fn case_000_37_a_lost_lease_is_issued_again_and_its_late_result_ignored() {
     let Poll::Run(again) = d.poll_job(again_at, call(30_000)) else { panic!("not issued again") };
     assert_ne!(again.id, lost.id);
     let before = d.clone();
-    assert!(!d.job_done(again_at, lost.id, answer(200, GOOD, &[])));
+    assert!(!moved(d.job_done(again_at, lost.id, answer(200, GOOD, &[]))));
     assert_eq!(d, before);
-    assert!(d.job_done(again_at, again.id, answer(200, GOOD, &[])));
+    assert!(moved(d.job_done(again_at, again.id, answer(200, GOOD, &[]))));
 }
 
 /// The timer of the job and those of the calls that wait for it fire in the same instant, in any
@@ -190,8 +197,8 @@ fn case_000_39_a_timed_out_fetch_counts_also_when_a_waiting_call_asks_first() {
     let deadline = job.deadline.as_millis();
     let asked = d.poll_job(job.deadline, call(30_000));
     assert!(matches!(asked, Poll::Wait(_)), "the fetch is handed out again at once");
-    assert!(d.job_done(job.deadline, job.id, JobOutcome::Failed(Fault::Timeout)));
-    assert_eq!(d.snapshot(job.deadline).failures, 1);
+    assert!(moved(d.job_done(job.deadline, job.id, JobOutcome::Failed(Fault::Timeout))));
+    assert_eq!(d.snapshot(job.deadline)[0].failures, 1);
     waits(&mut d, deadline + 1, call(30_000));
 }
 
@@ -205,7 +212,7 @@ fn case_000_15_a_background_that_finds_a_fetch_under_way_looks_again_soon() {
     });
     let job = run(&mut d, 0, call(30_000));
     let next = waits(&mut d, 0, Asker::Background);
-    assert!(d.job_done(at(3), job.id, answer(200, GOOD, &[])));
+    assert!(moved(d.job_done(at(3), job.id, answer(200, GOOD, &[]))));
     assert!(next <= at(703), "asks next at {next:?}, the document is due at 703 ms");
 }
 
@@ -215,18 +222,18 @@ fn redirects_stay_on_the_host_and_end() {
     let mut d = directory(|_| ());
     let mut job = run(&mut d, 0, call(30_000));
     for hop in ["/1", "http://registry:8080/2", "/3"] {
-        assert!(d.job_done(at(0), job.id, to(hop)));
+        assert!(moved(d.job_done(at(0), job.id, to(hop))));
         job = run(&mut d, 0, call(30_000));
         let uri = job.http().unwrap().uri();
         assert!(uri.to_string().ends_with(hop) && uri.host() == Some("registry"));
     }
-    assert!(d.job_done(at(0), job.id, to("/4")));
+    assert!(moved(d.job_done(at(0), job.id, to("/4"))));
     assert!(matches!(d.resolve(at(0), "s"), Resolution::Failed { .. }), "the fourth is too many");
     waits(&mut d, 1, call(30_000));
     for other in ["http://elsewhere/1", "https://registry:8080/1", "//elsewhere/1", "1", ""] {
         let mut d = directory(|_| ());
         let job = run(&mut d, 0, call(30_000));
-        assert!(d.job_done(at(0), job.id, to(other)));
+        assert!(moved(d.job_done(at(0), job.id, to(other))));
         assert!(matches!(d.resolve(at(0), "s"), Resolution::Failed { .. }), "{other}");
     }
 }
@@ -305,7 +312,7 @@ proptest! {
                         Poll::Run(job) => {
                             prop_assert!(open.as_ref().is_none_or(|o| o.deadline <= at(now)));
                             prop_assert!(job.deadline > at(now));
-                            if let Asker::Call(until) = asker {
+                            if let Asker::Call { until, .. } = asker {
                                 prop_assert!(job.deadline <= until);
                             }
                             if let Some((when, least)) = failed {
@@ -318,9 +325,9 @@ proptest! {
                 Step::End(what) => if let Some(job) = open.take() {
                     // A driver reports no later than the deadline.
                     now = now.min(job.deadline.as_millis());
-                    let before = d.snapshot(at(now)).failures;
-                    prop_assert!(d.job_done(at(now), job.id, outcome(what)));
-                    let after = d.snapshot(at(now)).failures;
+                    let before = d.snapshot(at(now))[0].failures;
+                    prop_assert!(moved(d.job_done(at(now), job.id, outcome(what))));
+                    let after = d.snapshot(at(now))[0].failures;
                     good |= what < 2;
                     if after > before {
                         // Half of the step at least, the whole at most.
@@ -335,7 +342,7 @@ proptest! {
                 },
                 Step::EndOld(what) => if let Some(job) = old.pop() {
                     let before = d.clone();
-                    prop_assert!(!d.job_done(at(now), job.id, outcome(what)));
+                    prop_assert!(!moved(d.job_done(at(now), job.id, outcome(what))));
                     prop_assert_eq!(&d, &before);
                 },
             }

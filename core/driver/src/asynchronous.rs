@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures_lite::future::or;
 use http_body_util::BodyExt;
 use origin_core::call::{AttemptId, Ticket};
-use origin_core::job::{self, Asker, Job, JobOutcome, Work};
+use origin_core::job::{self, Job, JobOutcome, Work};
 use origin_core::ops::{Flow, Step};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
@@ -145,7 +145,7 @@ async fn drive<R: AsyncRuntime>(
     }
     if flight.hub.discovery_due(&flight.slot, now) {
         attend(&flight.hub);
-        Box::pin(tend(&flight.hub, flight.deadline())).await;
+        Box::pin(tend(&flight.hub, &flight.slot, flight.deadline())).await;
         now = flight.hub.runtime.now();
     }
     let mut next = flight.begin(now);
@@ -348,7 +348,7 @@ async fn park<R: AsyncRuntime>(flight: &Flight<R>, until: Time, epoch: u64) {
         if now >= until {
             return;
         }
-        match hub.poll_job(now, Asker::Call(until)) {
+        match hub.poll_job(now, Some(slot), until) {
             job::Poll::Run(job) => {
                 let guard = JobGuard::new(hub, &job);
                 let _ = perform(&*hub.runtime, guard, *job).await;
@@ -359,13 +359,13 @@ async fn park<R: AsyncRuntime>(flight: &Flight<R>, until: Time, epoch: u64) {
 }
 
 /// Looks after discovery before a call: carries a fetch that is due.
-async fn tend<R: AsyncRuntime>(hub: &Arc<Hub<R>>, until: Time) {
-    let mut redirected = true;
-    while redirected {
-        let job::Poll::Run(job) = hub.poll_job(hub.runtime.now(), Asker::Call(until)) else {
+async fn tend<R: AsyncRuntime>(hub: &Arc<Hub<R>>, slot: &Slot, until: Time) {
+    let mut more = true;
+    while more {
+        let job::Poll::Run(job) = hub.poll_job(hub.runtime.now(), Some(slot), until) else {
             return;
         };
-        redirected = perform(&*hub.runtime, JobGuard::new(hub, &job), *job).await;
+        more = perform(&*hub.runtime, JobGuard::new(hub, &job), *job).await;
     }
 }
 

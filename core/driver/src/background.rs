@@ -12,7 +12,7 @@ use event_listener::Event;
 use futures_lite::future::or;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use origin_core::Time;
-use origin_core::job::{Asker, Check, CheckOutcome, How, Job, Poll};
+use origin_core::job::{Check, CheckOutcome, How, Job, Poll};
 use origin_core::outcome::Fault;
 
 use crate::asynchronous::{AsyncRuntime, perform};
@@ -67,15 +67,12 @@ impl<R: AsyncRuntime> Post<R> {
         for (slot, check) in due {
             self.check(hub, slot, check);
         }
-        let discovery = match hub.poll_job(now, Asker::Background) {
-            Poll::Wait(at) => at,
-            Poll::Run(job) => {
-                let at = job.deadline;
-                fetch(hub, *job);
-                at
+        loop {
+            match hub.poll_job(now, None, Time::NEVER) {
+                Poll::Wait(at) => return checks.min(at),
+                Poll::Run(job) => fetch(hub, *job),
             }
-        };
-        checks.min(discovery)
+        }
     }
 
     fn check(&self, hub: &Arc<Hub<R>>, slot: Arc<Slot>, check: Check) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use event_listener::Listener;
 use origin_core::call::Ticket;
-use origin_core::job::{Asker, Job, JobOutcome, Poll, Work};
+use origin_core::job::{Job, JobOutcome, Poll, Work};
 use origin_core::ops::{Flow, Step};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
@@ -127,11 +127,11 @@ fn drive<R: BlockingRuntime, T>(
     let runtime = flight.hub.runtime.clone();
     let mut now = flight.start();
     if flight.hub.discovery_due(&flight.slot, now) {
-        let mut redirected = true;
-        while redirected {
-            let asker = Asker::Call(flight.deadline());
-            let Poll::Run(job) = flight.hub.poll_job(runtime.now(), asker) else { break };
-            redirected = perform(&*runtime, JobGuard::new(&flight.hub, &job), *job);
+        let mut more = true;
+        while more {
+            let (slot, until) = (Some(&*flight.slot), flight.deadline());
+            let Poll::Run(job) = flight.hub.poll_job(runtime.now(), slot, until) else { break };
+            more = perform(&*runtime, JobGuard::new(&flight.hub, &job), *job);
         }
         now = runtime.now();
     }
@@ -182,7 +182,7 @@ fn park<R: BlockingRuntime>(flight: &Flight<R>, until: Time, epoch: u64) {
         if now >= until {
             return;
         }
-        match hub.poll_job(now, Asker::Call(until)) {
+        match hub.poll_job(now, Some(slot), until) {
             Poll::Run(job) => {
                 let _ = perform(&*hub.runtime, JobGuard::new(hub, &job), *job);
             }

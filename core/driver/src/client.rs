@@ -34,7 +34,7 @@ impl<R: Runtime> Clone for Client<R> {
 
 impl<R: Runtime> fmt::Debug for Client<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Client({})", self.hub.source())
+        write!(f, "Client({})", self.hub.source(""))
     }
 }
 

@@ -262,7 +262,8 @@ impl<R: Runtime> Flight<R> {
         }
         // A call that ran out of time before any attempt, for want of a document, failed there.
         if let (true, Some(error)) = (self.trail.is_empty(), discovery) {
-            return Error::Discovery { service, source_url: self.hub.source(), error, retry_in };
+            let source_url = self.hub.source(&service);
+            return Error::Discovery { service, source_url, error, retry_in };
         }
         skipped.retain(|s| {
             !self.trail.iter().any(|a| a.endpoint == s.endpoint && a.cluster == s.cluster)

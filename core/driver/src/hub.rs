@@ -40,6 +40,9 @@ pub struct Slot {
     /// When its next check is due, in nanoseconds: keeps the background off its lock. Zero when
     /// something has happened that may have changed it. Written under the lock of the service.
     pub(crate) check_due: AtomicU64,
+    /// When a call should ask for a discovery job, in nanoseconds: keeps the lock of the directory
+    /// off calls.
+    discovery_due: AtomicU64,
     /// Its custom checks under way.
     pub(crate) threads: Threads,
 }
@@ -66,8 +69,6 @@ pub struct Hub<R> {
     directory: Option<Mutex<Directory>>,
     slots: RwLock<BTreeMap<Arc<str>, Arc<Slot>>>,
     next_call: AtomicU64,
-    /// When a call should ask for a discovery job, in nanoseconds: keeps the lock off calls.
-    call_due: AtomicU64,
     pub(crate) customs: Customs,
     /// Notified when the client is dropped.
     pub(crate) closed: Arc<Event>,
@@ -86,12 +87,7 @@ impl<R: Runtime> Hub<R> {
         token: Option<Token>,
         customs: Customs,
     ) -> Result<Hub<R>, ConfigError> {
-        let local = config.local_cluster.as_deref().map(Arc::from);
-        let directory = config
-            .discovery
-            .clone()
-            .map(|discovery| Directory::new(discovery, local, seed).map(Mutex::new))
-            .transpose()?;
+        let directory = Directory::new(&config, seed)?.map(Mutex::new);
         let hub = Hub {
             runtime: Arc::new(runtime),
             seed,
@@ -99,7 +95,6 @@ impl<R: Runtime> Hub<R> {
             directory,
             slots: RwLock::default(),
             next_call: AtomicU64::new(0),
-            call_due: AtomicU64::new(0),
             customs,
             closed: Arc::new(Event::new()),
             news: Arc::new(Event::new()),
@@ -209,6 +204,7 @@ impl<R: Runtime> Hub<R> {
             moved: Event::new(),
             discovered,
             check_due: AtomicU64::new(0),
+            discovery_due: AtomicU64::new(0),
             threads: Threads::default(),
         };
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
@@ -223,7 +219,7 @@ impl<R: Runtime> Hub<R> {
 
     /// Whether a call on `slot` should look after discovery first. No lock.
     pub(crate) fn discovery_due(&self, slot: &Slot, now: Time) -> bool {
-        slot.discovered && now.as_nanos() >= self.call_due.load(Ordering::Relaxed)
+        slot.discovered && now.as_nanos() >= slot.discovery_due.load(Ordering::Relaxed)
     }
 
     /// Whether a call on `slot` should start the background first, for its health checks. No lock.
@@ -233,31 +229,32 @@ impl<R: Runtime> Hub<R> {
     }
 
     /// Asks the directory for a job.
-    pub(crate) fn poll_job(&self, now: Time, asker: Asker) -> Poll {
+    pub(crate) fn poll_job(&self, now: Time, slot: Option<&Slot>, until: Time) -> Poll {
         let Some(directory) = &self.directory else { return Poll::Wait(Time::NEVER) };
         let mut directory = lock(directory);
-        let poll = directory.poll_job(now, asker);
-        self.call_due.store(directory.call_due(now).as_nanos(), Ordering::Relaxed);
+        let Some(slot) = slot else { return directory.poll_job(now, Asker::Background) };
+        let poll = directory.poll_job(now, Asker::Call { service: &slot.name, until });
+        let due = directory.call_due(now, &slot.name);
+        slot.discovery_due.store(due.as_nanos(), Ordering::Relaxed);
         poll
     }
 
     /// Brings the result of a job back, tells every service, and wakes who waits. Returns whether
-    /// the fetch goes on with another job: it was a redirect.
+    /// another exchange follows at once.
     pub(crate) fn finish_job(&self, id: JobId, outcome: JobOutcome) -> bool {
         let Some(directory) = &self.directory else { return false };
         let now = self.runtime.now();
         let mut directory = lock(directory);
         let moved = directory.job_done(now, id, outcome);
-        self.call_due.store(directory.call_due(now).as_nanos(), Ordering::Relaxed);
-        let redirected = directory.redirected();
-        if !moved {
-            return false;
-        }
-        let slots: Vec<Arc<Slot>> =
-            self.read_slots().values().filter(|slot| slot.discovered).cloned().collect();
+        let slots: Vec<Arc<Slot>> = {
+            let slots = self.read_slots();
+            moved.services.iter().filter_map(|name| slots.get(name).cloned()).collect()
+        };
         // The directory stays locked, so that an older document cannot overtake a newer one.
-        for slot in &slots {
+        for slot in slots.iter().filter(|slot| slot.discovered) {
             let resolution = directory.resolve(now, &slot.name);
+            let due = directory.call_due(now, &slot.name);
+            slot.discovery_due.store(due.as_nanos(), Ordering::Relaxed);
             let mut service = lock(&slot.service);
             service.resolve(now, resolution);
             slot.check_due.store(0, Ordering::Release);
@@ -267,7 +264,7 @@ impl<R: Runtime> Hub<R> {
             slot.moved.notify(usize::MAX);
         }
         self.news.notify(usize::MAX);
-        redirected
+        moved.more
     }
 
     /// Everything the client knows, at this moment.
@@ -276,15 +273,15 @@ impl<R: Runtime> Hub<R> {
         let slots: Vec<Arc<Slot>> = self.read_slots().values().cloned().collect();
         let mut services: Vec<_> =
             slots.iter().map(|slot| lock(&slot.service).snapshot(now)).collect();
-        let mut discovery = None;
+        let mut discovery = Vec::new();
         if let Some(directory) = &self.directory {
             let mut directory = lock(directory);
-            discovery = Some(directory.snapshot(now));
+            discovery = directory.snapshot(now);
             // Services nobody has called are known all the same (000-19).
-            for name in directory.services().unwrap_or_default() {
+            for name in directory.names() {
                 if services.iter().all(|service| service.name != name) {
                     let mut idle = Service::new(name.clone(), Rules::default(), self.seed);
-                    idle.resolve(now, directory.resolve(now, &name));
+                    idle.resolve(now, directory.peek(now, &name));
                     services.push(idle.snapshot(now));
                 }
             }
@@ -307,11 +304,11 @@ impl<R: Runtime> Hub<R> {
         notices
     }
 
-    /// The source of the discovery document, for errors.
-    pub(crate) fn source(&self) -> String {
+    /// The sources of discovery, for errors; those of one service, if it is known.
+    pub(crate) fn source(&self, service: &str) -> String {
         self.directory
             .as_ref()
-            .map_or_else(String::new, |directory| lock(directory).source().to_owned())
+            .map_or_else(String::new, |directory| lock(directory).source(service))
     }
 }
 

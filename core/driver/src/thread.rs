@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use event_listener::{Event, Listener};
-use origin_core::job::{Asker, Check, CheckOutcome, How, Poll};
+use origin_core::job::{Check, CheckOutcome, How, Poll};
 use origin_core::outcome::Fault;
 use origin_core::{Address, Time};
 
@@ -116,19 +116,19 @@ impl<R: BlockingRuntime> Post<R> {
             started = started.and(self.check(hub, slot, check));
         }
         started?;
-        let discovery = match hub.poll_job(now, Asker::Background) {
-            Poll::Wait(at) => at,
-            Poll::Run(job) => {
-                let (guard, at) = (JobGuard::new(hub, &job), job.deadline);
-                let runtime = hub.runtime.clone();
-                helper(move || {
-                    // A redirect is news, and leads to the next job.
-                    let _ = perform(&*runtime, guard, *job);
-                })?;
-                at
+        loop {
+            match hub.poll_job(now, None, Time::NEVER) {
+                Poll::Wait(at) => return Ok(checks.min(at)),
+                Poll::Run(job) => {
+                    let guard = JobGuard::new(hub, &job);
+                    let runtime = hub.runtime.clone();
+                    helper(move || {
+                        // More to do is news, and leads to the next job.
+                        let _ = perform(&*runtime, guard, *job);
+                    })?;
+                }
             }
-        };
-        Ok(checks.min(discovery))
+        }
     }
 
     fn check(&self, hub: &Arc<Hub<R>>, slot: Arc<Slot>, check: Check) -> io::Result<()> {

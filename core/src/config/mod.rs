@@ -10,6 +10,7 @@ pub mod checks;
 pub mod classes;
 pub mod concurrency;
 mod conflict;
+pub mod discovery;
 pub mod failover;
 pub(crate) mod field;
 #[cfg(feature = "toml")]
@@ -40,6 +41,7 @@ pub use check::{ConfigError, Rules, StatusSet, check_service_name};
 pub use checks::{CheckKind, ChecksConfig};
 pub use classes::{ClassesConfig, FaultClass, MethodClass};
 pub use concurrency::{ConcurrencyConfig, ConcurrencyMode, Headroom};
+pub use discovery::{Combine, DiscoveryConfig, LookupConfig, RemovalConfig};
 pub use failover::{FailoverConfig, OverCap};
 pub use hedge::HedgeConfig;
 pub use latency::LatencyConfig;
@@ -66,7 +68,7 @@ pub struct Config {
     /// Name of the cluster this program runs in. It is tried first, by its internal address.
     /// `None`: calls start at the primary.
     pub local_cluster: Option<String>,
-    /// Where the consolidated discovery document is. `None`: only configured endpoints exist.
+    /// Where endpoints are looked up. `None`: only configured endpoints exist.
     pub discovery: Option<DiscoveryConfig>,
     /// Policies of every service that does not set its own.
     pub policy: Policy,
@@ -74,67 +76,10 @@ pub struct Config {
     /// what endpoints are told follow the profile, and the ratio at which the shared budget
     /// pays; what calls share (breakers, counters, limits) stays that of the service.
     pub profiles: BTreeMap<String, Policy>,
-    /// Services known by configuration; these are never looked up in discovery.
+    /// Services of which configuration knows something: endpoints, policies, how to look them up.
     pub services: BTreeMap<String, ServiceConfig>,
     /// Bounds on what peers may send and on pooled connections.
     pub limits: Limits,
-}
-
-/// The consolidated discovery document: one GET that answers with every service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DiscoveryConfig {
-    /// Absolute `http` or `https` URL of the document. Required.
-    pub url: String,
-    /// How long a document is fresh. Default 5 minutes. A shorter `Cache-Control: max-age` wins.
-    #[serde(with = "crate::time::text")]
-    pub ttl: Duration,
-    /// How long before expiry a driver with a background refreshes. Default 30 s.
-    #[serde(with = "crate::time::text")]
-    pub refresh_ahead: Duration,
-    /// Deadline of one fetch. Default 5 s.
-    #[serde(with = "crate::time::text")]
-    pub timeout: Duration,
-    /// First wait after a failed fetch; doubles up to `backoff_max`, with full jitter over its
-    /// upper half. Default 200 ms.
-    #[serde(with = "crate::time::text")]
-    pub backoff: Duration,
-    /// Longest wait between failed fetches. Default 30 s.
-    #[serde(with = "crate::time::text")]
-    pub backoff_max: Duration,
-    /// How long past its expiry a document may still be used while no newer one can be had.
-    /// Default 24 h.
-    #[serde(with = "crate::time::text")]
-    pub max_stale: Duration,
-    /// Largest document accepted, in bytes. Default 8 MiB.
-    pub max_bytes: usize,
-    /// `false`: every use asks for a new document (one fetch at a time); a failing source is
-    /// then an error instead of stale data. Default `true`.
-    pub cache: bool,
-}
-
-impl Default for DiscoveryConfig {
-    fn default() -> Self {
-        DiscoveryConfig {
-            url: String::new(),
-            ttl: Duration::from_secs(300),
-            refresh_ahead: Duration::from_secs(30),
-            timeout: Duration::from_secs(5),
-            backoff: Duration::from_millis(200),
-            backoff_max: Duration::from_secs(30),
-            max_stale: Duration::from_secs(24 * 3600),
-            max_bytes: 8 << 20,
-            cache: true,
-        }
-    }
-}
-
-impl DiscoveryConfig {
-    /// The defaults for a document at `url`.
-    #[must_use]
-    pub fn at(url: impl Into<String>) -> Self {
-        DiscoveryConfig { url: url.into(), ..DiscoveryConfig::default() }
-    }
 }
 
 /// One service known by configuration: injected endpoints, own policies, or both.
@@ -143,6 +88,8 @@ impl DiscoveryConfig {
 pub struct ServiceConfig {
     /// Its endpoints. Not empty: this service is never looked up in discovery.
     pub endpoints: Vec<EndpointConfig>,
+    /// How it is looked up, where that differs from [`Config::discovery`].
+    pub lookup: LookupConfig,
     /// Policies of this service, replacing [`Config::policy`] as a whole.
     pub policy: Option<Policy>,
     /// Named variants of its policy, for calls that ask for one; these win over those of

@@ -1,87 +1,42 @@
-//! When the discovery document is fetched, by whom, and what is used meanwhile.
+//! Which sources a service has, what comes of their answers, and who must be told. When a source
+//! is asked is in [`super::feed`], how in [`super::fetch`].
 //!
-//! - Fresh: nobody fetches. With a background task, it refreshes ahead of expiry.
-//! - Expired: the background refreshes while calls go on with what they have. Without a
-//!   background, one call carries the refresh (for a second at most), the others go on.
-//! - The source fails: back off, keep serving the old document, say so; up to `max_stale`.
-//! - Nothing yet: one call fetches, the others wait for it.
-//!
-//! One fetch at a time, always; it is a lease, so a driver that dies costs only its deadline. A
-//! malformed document is a failed fetch and never replaces a good one.
+//! Sources that answer for everything (document, file) have one feed; those that are asked for
+//! each service (Consul, DNS) have one feed a service that somebody wants. The environment never
+//! changes. What sources say about a service is combined, checked for mass removal, and put in
+//! failover order.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ACCEPT, IF_NONE_MATCH, LOCATION};
-use http::{HeaderMap, HeaderValue, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::document::{BadDocument, Document};
-use super::plan::Candidate;
-use crate::address::Address;
-use crate::config::{ConfigError, DiscoveryConfig};
-use crate::headers;
-use crate::job::{Asker, Job, JobId, JobOutcome, Poll, Work};
+use super::document::Refused;
+use super::feed::{Feed, Shared, Turn};
+use super::fetch::{DocumentFetch, Fetch};
+use super::plan::{self, Candidate};
+use super::{DiscoveryError, Instance, SourceKind};
+use crate::config::{Combine, Config, ConfigError, DiscoveryConfig, LookupConfig};
+use crate::job::{Asker, Job, JobId, JobOutcome, Poll};
 use crate::notice::{Event, Notices};
-use crate::outcome::Fault;
 use crate::rng::Pcg32;
-use crate::time::{Time, nanos};
+use crate::snapshot::DiscoverySnapshot;
+use crate::time::Time;
 
-/// A document is never fetched more often than this on account of its own `max-age`.
-const MIN_TTL: Duration = Duration::from_secs(1);
-/// What a call that already has a document spends on fetching a newer one.
-const CARRY: Duration = Duration::from_secs(1);
-/// How long past its deadline a job may report: timers fire in any order.
-const LATE: Duration = Duration::from_millis(500);
 /// How late a background may be before calls stop relying on it.
 const GRACE: Duration = Duration::from_secs(2);
-/// Redirects followed, on the same host only.
-const MOST_HOPS: u8 = 3;
-
-/// Why there is no document, or no newer one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DiscoveryError {
-    /// The exchange failed.
-    #[error("{0}")]
-    Fault(Fault),
-    /// The source answered with a status that carries no document.
-    #[error("answered {0}")]
-    Status(u16),
-    /// The source redirects to another host, in circles, or nowhere.
-    #[error("answered {0} with a redirect that is not followed; configure the final URL")]
-    Redirect(u16),
-    /// The document was refused.
-    #[error("the document was refused: {0}")]
-    Document(BadDocument),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Held {
-    document: Arc<Document>,
-    fetched: Time,
-    fresh_until: Time,
-    etag: Option<String>,
-    said_stale: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Lease {
-    id: JobId,
-    deadline: Time,
-}
 
 /// What the directory knows about a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
-    /// No document yet.
+    /// No answer yet.
     Pending,
     /// These endpoints, in failover order.
     Found(Vec<Candidate>),
-    /// The document does not name it; it names these.
+    /// No source names it; they name these.
     Absent(Vec<Arc<str>>),
-    /// No document can be had.
+    /// No answer can be had.
     Failed {
         /// Why.
         error: DiscoveryError,
@@ -92,305 +47,406 @@ pub enum Resolution {
     },
 }
 
-/// The fetched document and the schedule of fetching it.
+/// What the end of a job has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Moved {
+    /// Services to be resolved again, among those that have been: then their epochs move and
+    /// parked calls wake.
+    pub services: Vec<Arc<str>>,
+    /// Whether what the job belongs to goes on with another exchange at once.
+    pub more: bool,
+}
+
+/// One source of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Link {
+    Feed(FeedId),
+    Environment,
+}
+
+type FeedId = u32;
+
+/// What is kept about a service that somebody wants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Listing {
+    /// The name under which sources know it.
+    name: Arc<str>,
+    combine: Combine,
+    /// Its sources, in order.
+    chain: Vec<Link>,
+    /// When it was last asked for.
+    used: Time,
+}
+
+/// What its sources say about a service.
+enum View {
+    Pending,
+    Found(Vec<Instance>),
+    Absent,
+    Failed(FeedId),
+}
+
+/// Everything discovery knows, and the schedule of asking.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Directory {
     config: DiscoveryConfig,
-    source: Address,
+    lookups: BTreeMap<Arc<str>, LookupConfig>,
     local: Option<Arc<str>>,
-    held: Option<Held>,
-    lease: Option<Lease>,
-    detour: Option<(String, u8)>,
-    failures: u32,
-    error: Option<DiscoveryError>,
-    next_try: Time,
+    /// The configured sources, in order.
+    order: Vec<SourceKind>,
+    feeds: BTreeMap<FeedId, Feed>,
+    /// Those about everything.
+    wholes: Vec<FeedId>,
+    /// What the environment says.
+    environment: BTreeMap<Arc<str>, Vec<Instance>>,
+    listed: BTreeMap<Arc<str>, Listing>,
     /// Until when a background task has promised to look after refreshes.
     attended_until: Time,
     next_id: u64,
+    next_feed: FeedId,
     rng: Pcg32,
     notices: Notices,
 }
 
+/// What feeds share, beside the feeds: a method would borrow them, too.
+macro_rules! shared {
+    ($directory:expr) => {
+        Shared {
+            config: &$directory.config,
+            notices: &mut $directory.notices,
+            rng: &mut $directory.rng,
+            next_id: &mut $directory.next_id,
+            attended_until: $directory.attended_until,
+        }
+    };
+}
+
 impl Directory {
-    /// A directory that has fetched nothing.
+    /// A directory that has asked nobody. `None` when no discovery is configured.
     ///
     /// # Errors
-    /// A URL that is not an absolute HTTP URL.
-    pub fn new(
-        config: DiscoveryConfig,
-        local: Option<Arc<str>>,
-        seed: u64,
-    ) -> Result<Directory, ConfigError> {
-        let source = Address::parse(&config.url)
-            .ok()
-            .filter(Address::is_http)
-            .ok_or_else(|| ConfigError::new("discovery.url", "is not an absolute http URL"))?;
-        Ok(Directory {
-            config,
-            source,
-            local,
-            held: None,
-            lease: None,
-            detour: None,
-            failures: 0,
-            error: None,
-            next_try: Time::ZERO,
+    /// A source that cannot be asked, by its field.
+    pub fn new(config: &Config, seed: u64) -> Result<Option<Directory>, ConfigError> {
+        let Some(discovery) = config.discovery.clone() else { return Ok(None) };
+        let lookups = config
+            .services
+            .iter()
+            .map(|(name, service)| (name.as_str().into(), service.lookup.clone()))
+            .collect();
+        let mut directory = Directory {
+            order: discovery.sources("discovery.order", &discovery.order)?,
+            lookups,
+            local: config.local_cluster.as_deref().map(Arc::from),
+            feeds: BTreeMap::new(),
+            wholes: Vec::new(),
+            environment: BTreeMap::new(),
+            listed: BTreeMap::new(),
             attended_until: Time::ZERO,
             next_id: 0,
+            next_feed: 0,
             rng: Pcg32::new(seed, u64::MAX >> 1),
             notices: Notices::new(None),
-        })
-    }
-
-    /// What to do now. The answer to a background is binding: it must ask again at that time.
-    pub fn poll_job(&mut self, now: Time, asker: Asker) -> Poll {
-        let due = self.due_for(now, asker).max(self.next_try);
-        if let Some(lease) = self.lease
-            && now < lease.deadline.plus(LATE)
-        {
-            let ends = lease.deadline.plus(LATE);
-            // A background looks again before a document that comes meanwhile can be due.
-            let again = if asker == Asker::Background { now.plus(MIN_TTL / 2) } else { ends };
-            return self.wait(ends.min(again), asker);
-        }
-        if now < due {
-            return self.wait(due, asker);
-        }
-        let mut deadline = now.plus(self.config.timeout);
-        if let Asker::Call(until) = asker {
-            let patience = if self.held.is_some() && self.config.cache {
-                // It has something to work with, and needs time to do it.
-                now.plus(CARRY.min(now.until(until) / 2))
-            } else {
-                Time::NEVER
+            config: discovery,
+        };
+        for kind in directory.order.clone() {
+            let fetch = match kind {
+                SourceKind::Document => Fetch::Document(DocumentFetch::new(&directory.config)?),
+                _ => continue,
             };
-            deadline = deadline.min(until).min(patience);
-            if deadline <= now {
-                return Poll::Wait(due.max(now.plus(Duration::from_nanos(1))));
-            }
-        } else {
-            self.attended_until = deadline.plus(GRACE);
+            let id = directory.add(Feed::new(fetch, None));
+            directory.wholes.push(id);
         }
-        let id = JobId(self.next_id);
-        self.next_id += 1;
-        self.lease = Some(Lease { id, deadline });
-        let max_body = self.config.max_bytes;
-        let mut request = http::Request::new(Bytes::new());
-        *request.uri_mut() = self.uri();
-        *request.headers_mut() = self.headers();
-        Poll::Run(Box::new(Job { id, work: Work::Http { request, max_body }, deadline }))
+        Ok(Some(directory))
     }
 
-    /// When the next fetch is due for `asker`, failures aside.
-    fn due_for(&self, now: Time, asker: Asker) -> Time {
-        // Without cache every call asks; there is nothing to do ahead, not even the first time.
-        if asker == Asker::Background && !self.config.cache {
-            return Time::NEVER;
+    fn add(&mut self, feed: Feed) -> FeedId {
+        let id = self.next_feed;
+        self.next_feed += 1;
+        self.feeds.insert(id, feed);
+        id
+    }
+
+    /// What to do now. The answer to a background is binding: it must ask again at that time, and
+    /// at once after it was given a job, since there may be more.
+    pub fn poll_job(&mut self, now: Time, asker: Asker<'_>) -> Poll {
+        let mut next = Time::NEVER;
+        let due = match asker {
+            Asker::Background => self.due_in_background(now, &mut next),
+            Asker::Call { service, .. } => match self.listed.get(service) {
+                Some(listing) => {
+                    let (name, links) = (listing.name.clone(), listing.chain.clone());
+                    self.due_in(now, asker, &name, listing.combine, &links, &mut next)
+                }
+                None => None,
+            },
+        };
+        if let Some(job) = due {
+            self.attend(asker, job.deadline);
+            return Poll::Run(Box::new(job));
         }
-        let Some(held) = &self.held else { return Time::ZERO };
-        match asker {
-            Asker::Background => {
-                let ahead = nanos(self.config.refresh_ahead)
-                    .min(nanos(held.fetched.until(held.fresh_until)) / 2);
-                Time::from_nanos(held.fresh_until.as_nanos().saturating_sub(ahead))
+        self.attend(asker, next);
+        Poll::Wait(next)
+    }
+
+    fn due_in_background(&mut self, now: Time, next: &mut Time) -> Option<Job> {
+        for at in 0..self.wholes.len() {
+            let id = self.wholes[at];
+            if let Some(job) = self.turn(now, Asker::Background, id, next) {
+                return Some(job);
             }
-            Asker::Call(_) if self.config.cache && now < self.attended_until => self.attended_until,
-            Asker::Call(_) => held.fresh_until,
+        }
+        if self.order.iter().all(|kind| kind.is_whole()) {
+            return None;
+        }
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            use std::ops::Bound::{Excluded, Unbounded};
+            let from = after.as_deref().map_or(Unbounded, Excluded);
+            let (key, listing) = self.listed.range::<str, _>((from, Unbounded)).next()?;
+            let key = key.clone();
+            let (name, combine) = (listing.name.clone(), listing.combine);
+            let links = listing.chain.clone();
+            let job = self.due_in(now, Asker::Background, &name, combine, &links, next);
+            if job.is_some() {
+                return job;
+            }
+            after = Some(key);
         }
     }
 
-    fn wait(&mut self, until: Time, asker: Asker) -> Poll {
-        if asker == Asker::Background {
+    /// The first job that is due in a chain. Sources behind one that has an answer, or is being
+    /// asked for its first, are left alone when the first answer is all that is wanted.
+    fn due_in(
+        &mut self,
+        now: Time,
+        asker: Asker<'_>,
+        name: &str,
+        combine: Combine,
+        links: &[Link],
+        next: &mut Time,
+    ) -> Option<Job> {
+        for link in links {
+            if let Link::Feed(id) = *link {
+                let whole = self.wholes.contains(&id);
+                if !(whole && matches!(asker, Asker::Background))
+                    && let Some(job) = self.turn(now, asker, id, next)
+                {
+                    return Some(job);
+                }
+            }
+            if combine == Combine::First && self.settles(now, *link, name) {
+                break;
+            }
+        }
+        None
+    }
+
+    fn turn(&mut self, now: Time, asker: Asker<'_>, id: FeedId, next: &mut Time) -> Option<Job> {
+        let mut shared = shared!(self);
+        match self.feeds.get_mut(&id)?.turn(now, asker, &mut shared) {
+            Turn::Run { id, work, deadline } => Some(Job { id, work, deadline }),
+            Turn::Wait(at) => {
+                *next = (*next).min(at);
+                None
+            }
+        }
+    }
+
+    /// Whether sources behind this one need not be asked.
+    fn settles(&self, now: Time, link: Link, name: &str) -> bool {
+        match link {
+            Link::Environment => self.environment.contains_key(name),
+            Link::Feed(id) => {
+                self.feeds.get(&id).is_some_and(|feed| match feed.usable(now, &self.config) {
+                    Some(held) => held.data.knows(name),
+                    None => feed.error.is_none(),
+                })
+            }
+        }
+    }
+
+    fn attend(&mut self, asker: Asker<'_>, until: Time) {
+        if matches!(asker, Asker::Background) {
             self.attended_until = until.plus(GRACE);
         }
-        Poll::Wait(until)
     }
 
-    /// When a call should ask for a job; a cheap bound for drivers to keep.
+    /// When a call on `service` should ask for a job; a cheap bound for drivers to keep.
     #[must_use]
-    pub fn call_due(&self, now: Time) -> Time {
-        self.due_for(now, Asker::Call(Time::NEVER)).max(self.next_try)
-    }
-
-    fn uri(&self) -> Uri {
-        let detour = self.detour.as_ref().and_then(|(uri, _)| uri.parse().ok());
-        detour.or_else(|| self.source.uri()).unwrap_or_default()
-    }
-
-    fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(2);
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json, */*;q=0.1"));
-        let etag = self.held.as_ref().and_then(|held| held.etag.as_deref());
-        if let Some(etag) = etag.and_then(|etag| HeaderValue::from_str(etag).ok()) {
-            headers.insert(IF_NONE_MATCH, etag);
+    pub fn call_due(&self, now: Time, service: &str) -> Time {
+        let mut due = Time::NEVER;
+        let Some(listing) = self.listed.get(service) else { return due };
+        let asker = Asker::Call { service, until: Time::NEVER };
+        for link in &listing.chain {
+            if let Link::Feed(id) = link
+                && let Some(feed) = self.feeds.get(id)
+            {
+                let at = feed.due_for(now, asker, &self.config, self.attended_until);
+                due = due.min(at.max(feed.next_try));
+            }
+            let first = listing.combine == Combine::First;
+            if first && self.settles(now, *link, &listing.name) {
+                break;
+            }
         }
-        headers
+        due
     }
 
-    /// Takes the result of a job. Returns whether services have to be resolved again: then their
-    /// epochs move and parked calls wake. A result of an earlier lease is ignored.
+    /// Takes the result of a job. A result of an earlier lease is ignored.
+    pub fn job_done(&mut self, now: Time, id: JobId, outcome: JobOutcome) -> Moved {
+        let mut shared = shared!(self);
+        let mut feeds = self.feeds.iter_mut();
+        let Some((feed_id, feed)) = feeds.find(|(_, feed)| feed.leased(id)) else {
+            return Moved::default();
+        };
+        let feed_id = *feed_id;
+        let news = feed.done(now, outcome, &mut shared);
+        if !news.moved {
+            return Moved::default();
+        }
+        Moved { services: self.of_feed(feed_id), more: news.more }
+    }
+
+    /// The services that hear of a feed.
+    fn of_feed(&self, id: FeedId) -> Vec<Arc<str>> {
+        let one = self.feeds.get(&id).and_then(|feed| feed.service.clone());
+        match one {
+            Some(one) => vec![one],
+            None => self.listed.keys().cloned().collect(),
+        }
+    }
+
+    /// What is known about `service` now. From here on it is looked up.
     #[must_use]
-    pub fn job_done(&mut self, now: Time, id: JobId, outcome: JobOutcome) -> bool {
-        if self.lease.is_none_or(|lease| lease.id != id) {
+    pub fn resolve(&mut self, now: Time, service: &str) -> Resolution {
+        if !self.listed.contains_key(service) && !self.list(now, service) {
+            return Resolution::Absent(self.names());
+        }
+        let Some(listing) = self.listed.get_mut(service) else {
+            return Resolution::Absent(Vec::new());
+        };
+        listing.used = now;
+        let listing = listing.clone();
+        self.resolution(now, &listing)
+    }
+
+    /// The same for one that is only looked at: what is known by chance.
+    #[must_use]
+    pub fn peek(&mut self, now: Time, service: &str) -> Resolution {
+        let listing = self.listed.get(service).cloned();
+        let listing = listing.unwrap_or_else(|| self.listing(now, service));
+        self.resolution(now, &listing)
+    }
+
+    fn resolution(&mut self, now: Time, listing: &Listing) -> Resolution {
+        match self.view(now, listing) {
+            View::Found(instances) => {
+                Resolution::Found(plan::candidates(&instances, self.local.as_deref()))
+            }
+            View::Absent => Resolution::Absent(self.names()),
+            View::Pending => Resolution::Pending,
+            View::Failed(id) => match self.feeds.get(&id) {
+                Some(Feed { error: Some(error), failures, next_try, .. }) => Resolution::Failed {
+                    error: error.clone(),
+                    failures: *failures,
+                    next_try: *next_try,
+                },
+                _ => Resolution::Pending,
+            },
+        }
+    }
+
+    /// Begins to look `service` up. A name that no source can know is refused, so that wrong
+    /// names cannot fill memory.
+    fn list(&mut self, now: Time, service: &str) -> bool {
+        let listing = self.listing(now, service);
+        if matches!(self.view(now, &listing), View::Absent) {
             return false;
         }
-        self.lease = None;
-        let hops = self.detour.take().map_or(0, |(_, hops)| hops);
-        match outcome {
-            JobOutcome::Dropped => self.next_try = self.next_try.min(now),
-            JobOutcome::Failed(fault) => self.failed(now, DiscoveryError::Fault(fault)),
-            JobOutcome::Answered { status: 304, headers, .. } if self.held.is_some() => {
-                self.renew(now, &headers);
-            }
-            JobOutcome::Answered { status: 200, headers, body } => {
-                match Document::parse(&body, self.config.max_bytes) {
-                    Ok(document) => self.take(now, document, &headers),
-                    Err(bad) => self.failed(now, DiscoveryError::Document(bad)),
-                }
-            }
-            JobOutcome::Answered { status: status @ (301 | 302 | 307 | 308), headers, .. } => {
-                match self.same_host(&headers) {
-                    Some(uri) if hops < MOST_HOPS => self.detour = Some((uri, hops + 1)),
-                    _ => self.failed(now, DiscoveryError::Redirect(status)),
-                }
-            }
-            JobOutcome::Answered { status, .. } => self.failed(now, DiscoveryError::Status(status)),
-            _ => self.failed(now, DiscoveryError::Fault(Fault::Protocol)),
-        }
+        self.listed.insert(service.into(), listing);
         true
     }
 
-    /// Whether the last result was a redirect, so that one more job finishes the fetch.
-    #[must_use]
-    pub fn redirected(&self) -> bool {
-        self.detour.is_some()
-    }
-
-    /// The target of a redirect, if it stays on the host and scheme of the source.
-    fn same_host(&self, headers: &HeaderMap) -> Option<String> {
-        let target = headers.get(LOCATION)?.to_str().ok()?;
-        let source = self.source.uri()?;
-        let origin = format!("{}://{}", source.scheme_str()?, source.authority()?);
-        let path = match target.strip_prefix(&origin) {
-            Some(path) => path,
-            None if target.starts_with('/') && !target.starts_with("//") => target,
-            None => return None,
-        };
-        if !path.starts_with('/') || path.len() > 2048 {
-            return None;
+    /// The sources of `service`, as far as they are there already.
+    fn listing(&self, now: Time, service: &str) -> Listing {
+        let own = self.lookups.get(service).cloned().unwrap_or_default();
+        let name: Arc<str> = own.name.as_deref().unwrap_or(service).into();
+        let order = if own.order.is_empty() { self.order.clone() } else { own.order.clone() };
+        let mut chain = Vec::with_capacity(order.len());
+        for kind in order {
+            if kind == SourceKind::Environment {
+                chain.push(Link::Environment);
+                continue;
+            }
+            let whole = |id: &&FeedId| self.feeds.get(id).is_some_and(|f| f.kind() == kind);
+            if let Some(id) = self.wholes.iter().find(whole) {
+                chain.push(Link::Feed(*id));
+            }
         }
-        let uri: Uri = format!("{origin}{path}").parse().ok()?;
-        Some(uri.to_string())
+        let combine = own.combine.unwrap_or(self.config.combine);
+        Listing { name, combine, chain, used: now }
     }
 
-    fn take(&mut self, now: Time, document: Document, headers: &HeaderMap) {
-        let before = self.held.take().map(|held| held.document);
-        let changed = before.as_deref() != Some(&document);
-        let services = document.services().len();
-        let document = match before {
-            Some(before) if !changed => before,
-            _ => Arc::new(document),
-        };
-        self.held = Some(Held {
-            document,
-            fetched: now,
-            fresh_until: now.plus(self.ttl(headers)),
-            etag: headers::etag(headers),
-            said_stale: false,
-        });
-        self.recovered(now);
-        self.notices.push(now, Event::DiscoveryLoaded { services, changed });
-    }
-
-    fn renew(&mut self, now: Time, headers: &HeaderMap) {
-        let ttl = self.ttl(headers);
-        if let Some(held) = &mut self.held {
-            held.fetched = now;
-            held.fresh_until = now.plus(ttl);
-            held.said_stale = false;
-        }
-        self.recovered(now);
-    }
-
-    fn recovered(&mut self, now: Time) {
-        self.failures = 0;
-        self.error = None;
-        self.next_try = now;
-    }
-
-    /// `max-age` may shorten the configured time to live, not lengthen it.
-    fn ttl(&self, headers: &HeaderMap) -> Duration {
-        if !self.config.cache {
-            return Duration::ZERO;
-        }
-        headers::max_age(headers)
-            .map_or(self.config.ttl, |age| age.clamp(MIN_TTL.min(self.config.ttl), self.config.ttl))
-    }
-
-    fn failed(&mut self, now: Time, error: DiscoveryError) {
-        let base = nanos(self.config.backoff);
-        let step = base
-            .saturating_mul(1_u64.checked_shl(self.failures.min(32)).unwrap_or(u64::MAX))
-            .min(nanos(self.config.backoff_max));
-        // Half fixed, half random: a failing source is never hammered, clients never in step.
-        let retry_in = Duration::from_nanos(step / 2 + self.rng.up_to(step - step / 2));
-        self.failures = self.failures.saturating_add(1);
-        self.next_try = now.plus(retry_in);
-        let kept = self.usable(now).is_some();
-        let event = Event::DiscoveryFailed {
-            reason: error.to_string(),
-            failures: self.failures,
-            kept,
-            retry_in,
-        };
-        self.notices.push(now, event);
-        self.error = Some(error);
-        if let Some(held) = &mut self.held
-            && kept
-            && now >= held.fresh_until
-            && !held.said_stale
-        {
-            held.said_stale = true;
-            let age = now.since(held.fetched);
-            self.notices.push(now, Event::DiscoveryStale { age });
-        }
-    }
-
-    /// The document, unless it is too old to be used.
-    fn usable(&self, now: Time) -> Option<&Held> {
-        let max_stale = if self.config.cache { self.config.max_stale } else { Duration::ZERO };
-        let held = self.held.as_ref()?;
-        (now <= held.fresh_until.plus(max_stale) || self.error.is_none()).then_some(held)
-    }
-
-    /// What is known about `service` now.
-    #[must_use]
-    pub fn resolve(&mut self, now: Time, service: &str) -> Resolution {
-        let Some(held) = self.usable(now) else {
-            return match &self.error {
-                Some(error) => Resolution::Failed {
-                    error: error.clone(),
-                    failures: self.failures,
-                    next_try: self.next_try,
-                },
-                None => Resolution::Pending,
+    /// What its sources say about a service, taken together.
+    fn view(&mut self, now: Time, listing: &Listing) -> View {
+        let (mut found, mut empty, mut pending, mut failed) = (Vec::new(), false, false, None);
+        for link in &listing.chain {
+            let part = match link {
+                Link::Environment => self.environment.get(&listing.name).cloned(),
+                Link::Feed(id) => {
+                    let Some(feed) = self.feeds.get(id) else { continue };
+                    match feed.usable(now, &self.config) {
+                        Some(held) => {
+                            let said = held.data.of(&listing.name, self.local.as_deref());
+                            said.map(|(instances, refused)| {
+                                for Refused { cluster, reason } in refused {
+                                    let event = Event::AddressRefused { cluster, reason };
+                                    self.notices.push(now, event);
+                                }
+                                instances
+                            })
+                        }
+                        None if feed.error.is_some() => {
+                            failed = failed.or(Some(*id));
+                            continue;
+                        }
+                        None => {
+                            pending = true;
+                            if listing.combine == Combine::First {
+                                // A better source may still know it.
+                                break;
+                            }
+                            continue;
+                        }
+                    }
+                }
             };
-        };
-        let document = held.document.clone();
-        let Some((found, refused)) = document.candidates(service, self.local.as_deref()) else {
-            return Resolution::Absent(document.services().cloned().collect());
-        };
-        for refused in refused {
-            let event = Event::AddressRefused { cluster: refused.cluster, reason: refused.reason };
-            self.notices.push(now, event);
+            match part {
+                Some(part) if part.is_empty() => empty = true,
+                Some(part) if listing.combine == Combine::First => return View::Found(part),
+                Some(part) => merge(&mut found, part),
+                None => {}
+            }
         }
-        Resolution::Found(found)
+        match failed {
+            _ if !found.is_empty() => View::Found(found),
+            _ if pending => View::Pending,
+            Some(id) => View::Failed(id),
+            None if empty => View::Found(found),
+            None => View::Absent,
+        }
     }
 
-    /// The names in the present document, if there is one.
+    /// The names that sources know, as far as they list any.
     #[must_use]
-    pub fn services(&self) -> Option<Vec<Arc<str>>> {
-        self.held.as_ref().map(|held| held.document.services().cloned().collect())
+    pub fn names(&self) -> Vec<Arc<str>> {
+        let wholes = self.wholes.iter().filter_map(|id| self.feeds.get(id)?.held());
+        let mut names: Vec<Arc<str>> = wholes.flat_map(|held| held.data.names()).collect();
+        names.extend(self.environment.keys().cloned());
+        names.sort();
+        names.dedup();
+        names
     }
 
     /// Its notices.
@@ -399,25 +455,30 @@ impl Directory {
         &self.notices
     }
 
-    /// Its state, for people.
+    /// Its sources, for people: those about everything first.
     #[must_use]
-    pub fn snapshot(&self, now: Time) -> crate::snapshot::DiscoverySnapshot {
-        let held = self.held.as_ref();
-        crate::snapshot::DiscoverySnapshot {
-            source: self.source.as_str().to_owned(),
-            age: held.map(|held| now.since(held.fetched)),
-            fresh_for: held.map(|held| now.until(held.fresh_until)),
-            stale: held.is_some_and(|held| now >= held.fresh_until),
-            services: held.map_or(0, |held| held.document.services().len()),
-            failures: self.failures,
-            last_error: self.error.as_ref().map(ToString::to_string),
-            fetching: self.lease.is_some_and(|lease| now < lease.deadline),
-        }
+    pub fn snapshot(&self, now: Time) -> Vec<DiscoverySnapshot> {
+        self.feeds.values().map(|feed| feed.snapshot(now)).collect()
     }
 
-    /// The source, for errors.
+    /// The sources of `service`, for errors.
     #[must_use]
-    pub fn source(&self) -> &str {
-        self.source.as_str()
+    pub fn source(&self, service: &str) -> String {
+        let links = self.listed.get(service).map(|listing| listing.chain.clone());
+        let links = links.unwrap_or_else(|| self.wholes.iter().copied().map(Link::Feed).collect());
+        let name = |link: &Link| match link {
+            Link::Environment => Some("the environment".to_owned()),
+            Link::Feed(id) => self.feeds.get(id).map(|feed| feed.fetch.target().to_string()),
+        };
+        links.iter().filter_map(name).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Adds what is not there yet.
+fn merge(found: &mut Vec<Instance>, part: Vec<Instance>) {
+    for instance in part {
+        if found.iter().all(|known| known.address != instance.address) {
+            found.push(instance);
+        }
     }
 }

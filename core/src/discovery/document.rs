@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Role;
-use super::plan::{Candidate, Place, order};
+use super::plan::{self, Candidate, Place, order};
+use super::{Instance, Role};
 use crate::address::Address;
 
 /// Clusters beyond this many are refused: no failover order is that long.
@@ -145,18 +145,24 @@ impl Document {
         self.services.keys()
     }
 
-    /// The endpoints of `service` in failover order, and what had to be left out. `None` when the
-    /// document does not know the service.
+    /// Whether it names `service`.
+    #[must_use]
+    pub fn knows(&self, service: &str) -> bool {
+        self.services.contains_key(service)
+    }
+
+    /// The instances of `service`, clusters in failover order, and what had to be left out. `None`
+    /// when the document does not know the service.
     ///
     /// The local cluster is reached by its internal address (its external one if there is none),
     /// every other cluster by its external address: the internal ones are the same text in every
     /// cluster and always mean one's own.
     #[must_use]
-    pub fn candidates(
+    pub fn instances(
         &self,
         service: &str,
         local: Option<&str>,
-    ) -> Option<(Vec<Candidate>, Vec<Refused>)> {
+    ) -> Option<(Vec<Instance>, Vec<Refused>)> {
         let entry = self.services.get(service)?;
         let mut found = Vec::new();
         let mut refused = Vec::new();
@@ -168,19 +174,23 @@ impl Document {
                 clusters.push((name.clone(), Role::Backup));
             }
         }
+        // Of several primaries only the first is one, also where it lacks this service.
+        let primary = clusters.iter().position(|(_, role)| *role == Role::Primary);
         for (cluster, place) in order(&clusters, local) {
             let external = entry.external.get(&cluster);
             let addresses = match place {
                 Place::Local => entry.internal.get(&cluster).or(external),
                 _ => external,
             };
+            let is_primary = primary.is_some_and(|at| clusters[at].0 == cluster);
+            let role = if is_primary { Role::Primary } else { Role::Backup };
             let health: Option<Arc<str>> =
                 entry.health.get(&cluster).map(|path| path.as_str().into());
             for text in addresses.into_iter().flat_map(Addresses::iter) {
                 match Address::parse(text) {
-                    Ok(address) => found.push(Candidate {
+                    Ok(address) => found.push(Instance {
                         health: health.clone(),
-                        ..Candidate::new(cluster.clone(), place, address)
+                        ..Instance::new(cluster.clone(), role, address)
                     }),
                     Err(e) => {
                         refused.push(Refused { cluster: cluster.clone(), reason: e.to_string() })
@@ -189,6 +199,17 @@ impl Document {
             }
         }
         Some((found, refused))
+    }
+
+    /// The same as candidates.
+    #[must_use]
+    pub fn candidates(
+        &self,
+        service: &str,
+        local: Option<&str>,
+    ) -> Option<(Vec<Candidate>, Vec<Refused>)> {
+        let (instances, refused) = self.instances(service, local)?;
+        Some((plan::candidates(&instances, local), refused))
     }
 }
 

@@ -1,14 +1,30 @@
-//! Discovery: from the consolidated document to an ordered list of endpoints.
-//! [`document`] parses it, [`plan`] orders it, [`directory`] decides when to fetch it.
+//! Discovery: from what sources say to an ordered list of endpoints.
+//!
+//! ```text
+//! directory     which sources a service has, what comes of their answers, who must be told
+//! ├ feed        one source, about everything or one service: when to ask it, what is held
+//! │ └ fetch     how it is asked, and how its answers are read
+//! ├ removal     what is believed when many instances vanish at once
+//! ├ kept        what survives a restart
+//! └ plan        failover order
+//! delivery      telling those who watch a service
+//! ```
 
 pub mod directory;
 pub mod document;
+mod feed;
+mod fetch;
 pub mod instance;
 pub mod plan;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-pub use directory::{Directory, DiscoveryError};
+use self::document::BadDocument;
+use crate::outcome::Fault;
+
+pub use directory::Directory;
 pub use document::Document;
 pub use instance::{Condition, Instance};
 pub use plan::{Candidate, Place};
@@ -25,4 +41,84 @@ pub enum Role {
     #[default]
     #[serde(other)]
     Backup,
+}
+
+/// A kind of source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceKind {
+    /// The Origin document: one GET that answers with every service.
+    Document,
+    /// Consul's catalogue.
+    Consul,
+    /// SRV and address records.
+    Dns,
+    /// A file with services and their instances.
+    File,
+    /// Environment variables.
+    Environment,
+}
+
+impl SourceKind {
+    /// All of them, in the order in which they are asked unless configured otherwise.
+    pub const ALL: [SourceKind; 5] = [
+        SourceKind::Document,
+        SourceKind::Consul,
+        SourceKind::Dns,
+        SourceKind::File,
+        SourceKind::Environment,
+    ];
+
+    /// Whether one answer of it is about all services.
+    #[must_use]
+    pub const fn is_whole(self) -> bool {
+        matches!(self, SourceKind::Document | SourceKind::File | SourceKind::Environment)
+    }
+
+    /// `document`, `consul`, `dns`, `file` or `environment`, as in `origin.toml`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            SourceKind::Document => "document",
+            SourceKind::Consul => "consul",
+            SourceKind::Dns => "dns",
+            SourceKind::File => "file",
+            SourceKind::Environment => "environment",
+        }
+    }
+}
+
+/// Why a source has no answer, or no newer one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiscoveryError {
+    /// The exchange failed.
+    #[error("{0}")]
+    Fault(Fault),
+    /// The source answered with a status that carries nothing.
+    #[error("answered {0}")]
+    Status(u16),
+    /// The source redirects to another host, in circles, or nowhere.
+    #[error("answered {0} with a redirect that is not followed; configure the final URL")]
+    Redirect(u16),
+    /// The document was refused.
+    #[error("the document was refused: {0}")]
+    Document(BadDocument),
+    /// The source refuses this client: its token lacks a right. Not tried again soon.
+    #[error("permission denied: {0}")]
+    Denied(Arc<str>),
+    /// The answer cannot be used; what is wrong with it, without its content.
+    #[error("{0}")]
+    Reply(Arc<str>),
+    /// The exchange is none for this adapter, or the file cannot be read.
+    #[error("{0}")]
+    Impossible(Arc<str>),
+}
+
+impl DiscoveryError {
+    /// Whether asking again soon is of no use.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, DiscoveryError::Denied(_))
+    }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Role;
+use super::document::MOST_CLUSTERS;
+use super::{Condition, Instance, Role};
 use crate::address::Address;
 use crate::config::{ConfigError, ServiceConfig};
 
@@ -34,6 +35,8 @@ pub struct Candidate {
     pub address: Address,
     /// Path that answers whether it is healthy, if known.
     pub health: Option<Arc<str>>,
+    /// What its source thinks of it.
+    pub condition: Condition,
     /// Its share of the calls, where the balancer heeds weights. Usually 1.
     pub weight: u32,
     /// What is known about it, for routes: zone, version.
@@ -44,8 +47,8 @@ impl Candidate {
     /// An endpoint of which nothing more is known.
     #[must_use]
     pub fn new(cluster: Arc<str>, place: Place, address: Address) -> Candidate {
-        let metadata = BTreeMap::new();
-        Candidate { cluster, place, address, health: None, weight: 1, metadata }
+        let (condition, metadata) = (Condition::Unknown, BTreeMap::new());
+        Candidate { cluster, place, address, health: None, condition, weight: 1, metadata }
     }
 }
 
@@ -68,6 +71,33 @@ pub(super) fn order(clusters: &[(Arc<str>, Role)], local: Option<&str>) -> Vec<(
         take(name, Place::Backup);
     }
     ordered
+}
+
+/// Instances as candidates, in failover order: by the clusters they name, in the order in which
+/// these appear.
+#[must_use]
+pub fn candidates(instances: &[Instance], local: Option<&str>) -> Vec<Candidate> {
+    let mut clusters: Vec<(Arc<str>, Role)> = Vec::new();
+    for instance in instances {
+        // Clusters beyond the bound are no use to anybody: no failover order is that long.
+        let known = clusters.iter().any(|(name, _)| *name == instance.cluster);
+        if !known && clusters.len() < MOST_CLUSTERS {
+            clusters.push((instance.cluster.clone(), instance.role));
+        }
+    }
+    let mut found = Vec::with_capacity(instances.len());
+    for (cluster, place) in order(&clusters, local) {
+        for instance in instances.iter().filter(|instance| instance.cluster == cluster) {
+            found.push(Candidate {
+                health: instance.health.clone(),
+                condition: instance.condition,
+                weight: instance.weight,
+                metadata: instance.metadata.clone(),
+                ..Candidate::new(cluster.clone(), place, instance.address.clone())
+            });
+        }
+    }
+    found
 }
 
 /// The endpoints of a service that configuration knows, in the same order.

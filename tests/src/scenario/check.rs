@@ -155,7 +155,7 @@ impl StateStep {
     ) -> Result<(), String> {
         let mut misfits = Misfits(Vec::new());
         misfits.count("discovery requests", self.discovery_requests, servers.discovery_requests);
-        let stale = snapshot.discovery.as_ref().is_some_and(|discovery| discovery.stale);
+        let stale = snapshot.discovery.iter().any(|source| source.stale);
         misfits.same("stale", self.stale, stale);
         for (event, count) in &self.notices {
             let is = |notice: &&origin_core::notice::Notice| {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use origin_core::call::{AttemptId, Choice, DeadlineKind, Why};
+use origin_core::discovery::Directory;
 use origin_core::job::JobId;
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::snapshot::ServiceSnapshot;
@@ -77,7 +78,9 @@ impl World {
         };
         let slot = &self.slots[&name];
         let total = spec.total.unwrap_or(slot.service.rules().total);
-        let due = slot.discovered && self.now >= self.call_due;
+        let call_due = |directory: &Directory| directory.call_due(self.now, &name);
+        let due = slot.discovered
+            && self.directory.as_ref().is_some_and(|directory| self.now >= call_due(directory));
         let flight = Flight {
             service: name,
             spec,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use origin_core::config::check_service_name;
-use origin_core::discovery::directory::Resolution;
+use origin_core::discovery::directory::{Moved, Resolution};
 use origin_core::discovery::plan::injected;
 use origin_core::job::{Asker, Job, JobId, JobOutcome, Poll};
 use origin_core::outcome::Fault;
@@ -52,11 +52,10 @@ impl World {
         Ok(())
     }
 
-    fn poll_job(&mut self, asker: Asker) -> Poll {
+    fn poll_job(&mut self, asker: Asker<'_>) -> Poll {
         let now = self.now;
         let Some(directory) = &mut self.directory else { return Poll::Wait(Time::NEVER) };
         let poll = directory.poll_job(now, asker);
-        self.call_due = directory.call_due(now);
         if let Poll::Wait(at) = &poll
             && *at <= now
         {
@@ -83,9 +82,8 @@ impl World {
         let Some(directory) = &mut self.directory else { return };
         self.audit.job_done(now, id, &outcome);
         let moved = directory.job_done(now, id, outcome);
-        self.call_due = directory.call_due(now);
-        self.write(carrier, What::JobDone(id, moved));
-        if !moved {
+        self.write(carrier, What::JobDone(id, !moved.services.is_empty()));
+        if moved == Moved::default() {
             return;
         }
         let Some(directory) = &mut self.directory else { return };
@@ -129,8 +127,9 @@ impl World {
 
     /// A call looks after discovery, then begins.
     pub(super) fn tend(&mut self, number: u64) {
-        let Some(until) = self.flights.get(&number).map(|flight| flight.deadline) else { return };
-        match self.poll_job(Asker::Call(until)) {
+        let Some(flight) = self.flights.get(&number) else { return };
+        let (service, until) = (flight.service.clone(), flight.deadline);
+        match self.poll_job(Asker::Call { service: &service, until }) {
             Poll::Run(job) => {
                 if let Some(flight) = self.flights.get_mut(&number) {
                     flight.at = At::Tending(job.id);
@@ -152,7 +151,8 @@ impl World {
         if moved || self.now >= until {
             return false;
         }
-        match self.poll_job(Asker::Call(until)) {
+        let service = flight.service.clone();
+        match self.poll_job(Asker::Call { service: &service, until }) {
             Poll::Run(job) => {
                 if let Some(flight) = self.flights.get_mut(&number) {
                     flight.at = At::Parked { until, epoch, carrying: Some(job.id) };
@@ -179,9 +179,15 @@ impl World {
         if self.background != Background::Running {
             return;
         }
-        match self.poll_job(Asker::Background) {
-            Poll::Run(job) => self.send_job(None, &job),
-            Poll::Wait(at) => self.queue.push(at, Event::Background),
+        let mut sent = false;
+        loop {
+            match self.poll_job(Asker::Background) {
+                Poll::Run(job) => self.send_job(None, &job),
+                // The end of a job is another turn.
+                Poll::Wait(_) if sent => return,
+                Poll::Wait(at) => return self.queue.push(at, Event::Background),
+            }
+            sent = true;
         }
     }
 }

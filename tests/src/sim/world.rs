@@ -101,7 +101,6 @@ pub struct World {
     pub(super) slots: BTreeMap<Arc<str>, Slot>,
     pub(super) flights: BTreeMap<u64, Flight>,
     pub(super) next_call: u64,
-    pub(super) call_due: Time,
     pub(super) background: Background,
     /// Attempts a call may have out at the same time: as the async drivers, or the blocking one.
     pub(super) abreast: u8,
@@ -131,12 +130,7 @@ impl World {
         config.check()?;
         let rules = Rules::of(&config.policy, "policy")?;
         network.limits(rules.connect, config.limits.head as u64, config.limits.body);
-        let local = config.local_cluster.as_deref().map(Arc::from);
-        let directory = config
-            .discovery
-            .clone()
-            .map(|discovery| Directory::new(discovery, local, seed))
-            .transpose()?;
+        let directory = Directory::new(&config, seed)?;
         let backoff = config.discovery.as_ref().map(|discovery| discovery.backoff);
         let names: Vec<String> = config.services.keys().cloned().collect();
         let mut world = World {
@@ -148,7 +142,6 @@ impl World {
             slots: BTreeMap::new(),
             flights: BTreeMap::new(),
             next_call: 0,
-            call_due: Time::ZERO,
             background: if background { Background::Idle } else { Background::None },
             abreast: if background { 3 } else { 1 },
             log: Vec::new(),
@@ -368,10 +361,10 @@ impl World {
         let mut notices: Vec<Notice> = Vec::new();
         if let Some(directory) = &mut self.directory {
             notices.extend(directory.notices().since(0).cloned());
-            for name in directory.services().unwrap_or_default() {
+            for name in directory.names() {
                 if services.iter().all(|service| service.name != name) {
                     let mut idle = Service::new(name.clone(), Rules::default(), self.seed);
-                    idle.resolve(now, directory.resolve(now, &name));
+                    idle.resolve(now, directory.peek(now, &name));
                     services.push(idle.snapshot(now));
                 }
             }
@@ -381,7 +374,7 @@ impl World {
             notices.extend(slot.service.notices().since(0).cloned());
         }
         notices.sort_by_key(|notice| notice.at);
-        let discovery = self.directory.as_ref().map(|directory| directory.snapshot(now));
+        let discovery = self.directory.as_ref().map(|d| d.snapshot(now)).unwrap_or_default();
         Snapshot { at: now, discovery, services, notices }
     }
 }

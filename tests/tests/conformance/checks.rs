@@ -168,7 +168,7 @@ fn case_000_27_discovered_endpoints_are_checked_by_the_path_of_the_document<S: S
     let _backgrounds = (S::background(&client), S::background(&other));
     // One that is asked for before there is a document, and one after.
     client.service("billing").unwrap();
-    eventually("there is a document", || other.snapshot().discovery.unwrap().age.is_some());
+    eventually("there is a document", || other.snapshot().discovery[0].age.is_some());
     other.service("storage").unwrap();
     for (client, service, path) in
         [(&client, "billing", "/health"), (&other, "storage", "/minio/health/live")]

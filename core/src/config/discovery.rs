@@ -1,0 +1,183 @@
+//! Discovery as a person writes it: which sources there are, in which order they are asked, how
+//! long their answers are good for. What the numbers do is in [`crate::discovery`]; each source
+//! has a file of its own beside this one.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+use crate::discovery::SourceKind;
+
+/// What becomes of the answers of several sources.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Combine {
+    /// The first source, in order, that knows an instance of the service. One that is asked for
+    /// the first time is waited for; one that fails is passed over.
+    #[default]
+    First,
+    /// What all of them know; of an address that several name, the first.
+    Merged,
+}
+
+/// Where endpoints are looked up, and how long what was found may be used.
+///
+/// A source is there when its own part is: `url` for the Origin document, and so on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiscoveryConfig {
+    /// Absolute `http` or `https` URL of the Origin document: one GET that answers with every
+    /// service. Empty: no such document.
+    pub url: String,
+    /// The order in which sources are asked. Empty, the default: all there are, in the order
+    /// document, consul, dns, file, environment.
+    pub order: Vec<SourceKind>,
+    /// What becomes of several answers. Default first.
+    pub combine: Combine,
+    /// How long an answer is fresh. Default 5 minutes. A shorter `Cache-Control: max-age`, or time
+    /// to live of a DNS record, wins. A watch tells of changes before.
+    #[serde(with = "crate::time::text")]
+    pub ttl: Duration,
+    /// How long the answer that a service has no instance is fresh. Default 5 s, never longer
+    /// than `ttl`.
+    #[serde(with = "crate::time::text")]
+    pub negative_ttl: Duration,
+    /// How long before expiry a driver with a background refreshes. Default 30 s.
+    #[serde(with = "crate::time::text")]
+    pub refresh_ahead: Duration,
+    /// Deadline of one exchange. Default 5 s.
+    #[serde(with = "crate::time::text")]
+    pub timeout: Duration,
+    /// First wait after a failed exchange; doubles up to `backoff_max`, with full jitter over its
+    /// upper half. Default 200 ms.
+    #[serde(with = "crate::time::text")]
+    pub backoff: Duration,
+    /// Longest wait between failed exchanges. Default 30 s.
+    #[serde(with = "crate::time::text")]
+    pub backoff_max: Duration,
+    /// How long past its expiry an answer may still be used while no newer one can be had.
+    /// Default 24 h.
+    #[serde(with = "crate::time::text")]
+    pub max_stale: Duration,
+    /// Largest answer accepted, in bytes. Default 8 MiB.
+    pub max_bytes: usize,
+    /// Services looked up one by one (Consul, DNS) that are remembered at the same time; beyond,
+    /// what has not been asked for the longest is forgotten. 1-100 000, default 10 000.
+    pub max_services: u32,
+    /// `false`: every use asks for a new answer (one exchange at a time); a failing source is
+    /// then an error instead of stale data. Default `true`.
+    pub cache: bool,
+    /// What is believed when many instances vanish at once.
+    pub removal: RemovalConfig,
+}
+
+impl Default for DiscoveryConfig {
+    fn default() -> Self {
+        DiscoveryConfig {
+            url: String::new(),
+            order: Vec::new(),
+            combine: Combine::First,
+            ttl: Duration::from_secs(300),
+            negative_ttl: Duration::from_secs(5),
+            refresh_ahead: Duration::from_secs(30),
+            timeout: Duration::from_secs(5),
+            backoff: Duration::from_millis(200),
+            backoff_max: Duration::from_secs(30),
+            max_stale: Duration::from_secs(24 * 3600),
+            max_bytes: 8 << 20,
+            max_services: 10_000,
+            cache: true,
+            removal: RemovalConfig::default(),
+        }
+    }
+}
+
+impl DiscoveryConfig {
+    /// The defaults for a document at `url`.
+    #[must_use]
+    pub fn at(url: impl Into<String>) -> Self {
+        DiscoveryConfig { url: url.into(), ..DiscoveryConfig::default() }
+    }
+}
+
+impl DiscoveryConfig {
+    /// Whether a source is configured.
+    #[must_use]
+    pub fn has(&self, kind: SourceKind) -> bool {
+        match kind {
+            SourceKind::Document => !self.url.is_empty(),
+            SourceKind::Consul => false,
+            SourceKind::Dns => false,
+            SourceKind::File => false,
+            SourceKind::Environment => false,
+        }
+    }
+
+    /// The sources in `order`, or all there are.
+    ///
+    /// # Errors
+    /// None at all, one that is not configured, or one twice; `field` is where the order stands.
+    pub(crate) fn sources(
+        &self,
+        field: &str,
+        order: &[SourceKind],
+    ) -> Result<Vec<SourceKind>, ConfigError> {
+        if order.is_empty() {
+            let all: Vec<_> = SourceKind::ALL.into_iter().filter(|kind| self.has(*kind)).collect();
+            if all.is_empty() {
+                let reason = "is not an absolute http URL, and no other source is configured";
+                return Err(ConfigError::new("discovery.url", reason));
+            }
+            return Ok(all);
+        }
+        for (index, kind) in order.iter().enumerate() {
+            let word = kind.word();
+            if !self.has(*kind) {
+                let reason = format!("names {word}, which is not configured");
+                return Err(ConfigError::new(field, reason));
+            }
+            if order[..index].contains(kind) {
+                return Err(ConfigError::new(field, format!("names {word} twice")));
+            }
+        }
+        Ok(order.to_vec())
+    }
+}
+
+/// How one service is looked up, where that differs from what all have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LookupConfig {
+    /// Its sources, in order. Empty, the default: those of [`DiscoveryConfig::order`].
+    pub order: Vec<SourceKind>,
+    /// What becomes of several answers. `None`: [`DiscoveryConfig::combine`].
+    pub combine: Option<Combine>,
+    /// The name under which sources know it. `None`: its own.
+    pub name: Option<String>,
+    /// Consul: only instances with this tag. `None`: as for all.
+    pub tag: Option<String>,
+    /// Consul: the datacenter that is asked. `None`: as for all.
+    pub datacenter: Option<String>,
+}
+
+/// What is believed when a source suddenly names far fewer instances: those that vanished are
+/// kept as a last resort until the source has insisted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RemovalConfig {
+    /// More than this share of the instances has to vanish at once for it to be doubted, 0-1.
+    /// Default 0.5; 1 switches the guard off.
+    pub share: f64,
+    /// Lists shorter than this are believed. 1-100 000, default 4.
+    pub least: u32,
+    /// How long what vanished is kept. Default 30 s.
+    #[serde(with = "crate::time::text")]
+    pub hold: Duration,
+}
+
+impl Default for RemovalConfig {
+    fn default() -> Self {
+        RemovalConfig { share: 0.5, least: 4, hold: Duration::from_secs(30) }
+    }
+}

@@ -1,0 +1,366 @@
+//! One feed: what one source says, about all its services or about one, and the schedule of
+//! asking it. What is asked and how answers are read is in [`super::fetch`]; who is asked first,
+//! and what comes of several sources, in [`super::directory`].
+//!
+//! - Fresh: nobody asks. With a background, it asks ahead of expiry, or keeps a watch open.
+//! - Expired: the background asks while calls go on with what there is. Without a background, one
+//!   call carries the refresh (for a second at most), the others go on.
+//! - The source fails: back off, keep what is held, say so; up to `max_stale`.
+//! - Nothing yet: one call asks, the others wait for it.
+//!
+//! One exchange at a time, always; it is a lease, so a driver that dies costs only its deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::fetch::{Data, Fetch, Progress, Want};
+use super::{DiscoveryError, SourceKind};
+use crate::config::DiscoveryConfig;
+use crate::job::{Asker, JobId, JobOutcome, Work};
+use crate::notice::{Event, Notices};
+use crate::outcome::Fault;
+use crate::rng::Pcg32;
+use crate::snapshot::{DiscoverySnapshot, Level};
+use crate::time::{Time, nanos};
+
+/// A source is never asked more often than this on account of a time to live it has named.
+pub(super) const MIN_TTL: Duration = Duration::from_secs(1);
+/// What a call that already has something to work with spends on fetching anew.
+const CARRY: Duration = Duration::from_secs(1);
+/// How long past its deadline a job may report: timers fire in any order.
+const LATE: Duration = Duration::from_millis(500);
+
+/// What a feed has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Held {
+    pub data: Data,
+    /// When its source last said so.
+    pub fetched: Time,
+    pub fresh_until: Time,
+    /// Where it came from.
+    pub level: Level,
+    said_stale: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Lease {
+    id: JobId,
+    deadline: Time,
+    /// A question that the source answers when something changes.
+    watch: bool,
+}
+
+/// What a feed wants of its asker.
+pub(super) enum Turn {
+    Run { id: JobId, work: Work, deadline: Time },
+    Wait(Time),
+}
+
+/// What an answer has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// What is held, or that there is nothing, has to be looked at again.
+    pub moved: bool,
+    /// Another exchange follows at once.
+    pub more: bool,
+    /// What is held came from the source just now and differs from before.
+    pub changed: bool,
+}
+
+/// A feed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Feed {
+    pub fetch: Fetch,
+    /// The service it is about; `None`: everything its source knows.
+    pub service: Option<Arc<str>>,
+    held: Option<Held>,
+    lease: Option<Lease>,
+    pub failures: u32,
+    pub error: Option<DiscoveryError>,
+    pub next_try: Time,
+    /// When it was last asked for by a service.
+    pub used: Time,
+}
+
+/// What all feeds of a directory share.
+pub(super) struct Shared<'a> {
+    pub config: &'a DiscoveryConfig,
+    pub notices: &'a mut Notices,
+    pub rng: &'a mut Pcg32,
+    pub next_id: &'a mut u64,
+    /// Until when a background has promised to look after refreshes.
+    pub attended_until: Time,
+}
+
+impl Feed {
+    pub(super) fn new(fetch: Fetch, service: Option<Arc<str>>) -> Feed {
+        Feed {
+            fetch,
+            service,
+            held: None,
+            lease: None,
+            failures: 0,
+            error: None,
+            next_try: Time::ZERO,
+            used: Time::ZERO,
+        }
+    }
+
+    pub(super) fn kind(&self) -> SourceKind {
+        self.fetch.kind()
+    }
+
+    /// The bound on waits for an answer that is out.
+    fn lease_end(&self, now: Time) -> Option<(Time, bool)> {
+        let lease = self.lease.filter(|lease| now < lease.deadline.plus(LATE))?;
+        Some((lease.deadline.plus(LATE), lease.watch))
+    }
+
+    /// Whether job `id` is out for this feed.
+    pub(super) fn leased(&self, id: JobId) -> bool {
+        self.lease.is_some_and(|lease| lease.id == id)
+    }
+
+    /// What to do now for `asker`.
+    pub(super) fn turn(&mut self, now: Time, asker: Asker<'_>, shared: &mut Shared<'_>) -> Turn {
+        let due = self.due_for(now, asker, shared.config, shared.attended_until).max(self.next_try);
+        if let Some((ends, watch)) = self.lease_end(now) {
+            return match asker {
+                // A background looks again before what comes meanwhile can be due.
+                Asker::Background if !watch => Turn::Wait(ends.min(now.plus(MIN_TTL / 2))),
+                Asker::Background => Turn::Wait(ends),
+                // A watch is not there for calls: one that is due asks beside it.
+                Asker::Call { .. } if watch && self.held.is_some() => Turn::Wait(ends),
+                Asker::Call { .. } => Turn::Wait(ends),
+            };
+        }
+        if now < due {
+            return Turn::Wait(due);
+        }
+        let mut deadline = now.plus(shared.config.timeout);
+        if let Asker::Call { until, .. } = asker {
+            let patience = if self.held.is_some() && shared.config.cache {
+                // It has something to work with, and needs time to do it.
+                now.plus(CARRY.min(now.until(until) / 2))
+            } else {
+                Time::NEVER
+            };
+            deadline = deadline.min(until).min(patience);
+            if deadline <= now {
+                return Turn::Wait(due.max(now.plus(Duration::from_nanos(1))));
+            }
+        }
+        let watch = matches!(asker, Asker::Background) && self.held.is_some();
+        match self.fetch.want(now, watch, shared.rng) {
+            Want::Exchange(work) => self.run(work, deadline, false, shared),
+            Want::Watch { work, until } => self.run(work, until, true, shared),
+            Want::Later(at) => Turn::Wait(at.max(now.plus(Duration::from_nanos(1)))),
+        }
+    }
+
+    fn run(&mut self, work: Work, deadline: Time, watch: bool, shared: &mut Shared<'_>) -> Turn {
+        let id = JobId(*shared.next_id);
+        *shared.next_id += 1;
+        self.lease = Some(Lease { id, deadline, watch });
+        Turn::Run { id, work, deadline }
+    }
+
+    /// When it is due to be asked for `asker`, failures aside.
+    pub(super) fn due_for(
+        &self,
+        now: Time,
+        asker: Asker<'_>,
+        config: &DiscoveryConfig,
+        attended_until: Time,
+    ) -> Time {
+        let cache = config.cache;
+        let background = matches!(asker, Asker::Background);
+        // Without cache every call asks; there is nothing to do ahead, not even the first time.
+        if background && !cache {
+            return Time::NEVER;
+        }
+        let Some(held) = &self.held else { return Time::ZERO };
+        if background {
+            if self.fetch.watches() {
+                return Time::ZERO;
+            }
+            let ahead =
+                nanos(config.refresh_ahead).min(nanos(held.fetched.until(held.fresh_until)) / 2);
+            return Time::from_nanos(held.fresh_until.as_nanos().saturating_sub(ahead));
+        }
+        if cache && now < attended_until {
+            return attended_until;
+        }
+        held.fresh_until
+    }
+
+    /// Takes the result of its job.
+    pub(super) fn done(&mut self, now: Time, outcome: JobOutcome, shared: &mut Shared<'_>) -> News {
+        let Some(lease) = self.lease.take() else { return News::default() };
+        if matches!(outcome, JobOutcome::Dropped) {
+            self.fetch.dropped();
+            self.next_try = self.next_try.min(now);
+            return News { moved: true, ..News::default() };
+        }
+        let held = self.held.as_ref().map(|held| &held.data);
+        match self.fetch.done(now, lease.watch, outcome, held, shared.config, shared.rng) {
+            Progress::More => News { moved: true, more: true, changed: false },
+            Progress::Fresh { data, ttl } => {
+                let changed = self.take(now, data, ttl, Level::Source, shared);
+                News { moved: true, more: false, changed }
+            }
+            Progress::Same { ttl } => {
+                let ttl = if shared.config.cache { ttl } else { Duration::ZERO };
+                if let Some(held) = &mut self.held {
+                    held.fetched = now;
+                    held.fresh_until = now.plus(ttl);
+                    held.said_stale = false;
+                }
+                self.recovered(now);
+                News { moved: !lease.watch, ..News::default() }
+            }
+            Progress::Failed(error) => {
+                self.failed(now, error, shared);
+                News { moved: true, ..News::default() }
+            }
+        }
+    }
+
+    /// Takes what somebody else has kept: the second level, or the snapshot of an earlier run.
+    /// Older than what is held: ignored.
+    pub(super) fn fill(
+        &mut self,
+        now: Time,
+        data: Data,
+        left: Duration,
+        level: Level,
+        shared: &mut Shared<'_>,
+    ) -> bool {
+        if self.held.is_some() {
+            return false;
+        }
+        self.take(now, data, left, level, shared);
+        true
+    }
+
+    fn take(
+        &mut self,
+        now: Time,
+        data: Data,
+        ttl: Duration,
+        level: Level,
+        shared: &mut Shared<'_>,
+    ) -> bool {
+        let before = self.held.take();
+        let changed = before.as_ref().is_none_or(|held| held.data != data);
+        // The same content stays where it is: others hold it, too.
+        let data = before.map(|held| held.data).filter(|_| !changed).unwrap_or(data);
+        let services = data.len();
+        let ttl = if shared.config.cache { ttl } else { Duration::ZERO };
+        let fresh_until = now.plus(ttl);
+        self.held = Some(Held { data, fetched: now, fresh_until, level, said_stale: false });
+        if level == Level::Source {
+            self.recovered(now);
+        }
+        if self.service.is_none() {
+            shared.notices.push(now, Event::DiscoveryLoaded { services, changed });
+        }
+        changed
+    }
+
+    fn recovered(&mut self, now: Time) {
+        self.failures = 0;
+        self.error = None;
+        self.next_try = now;
+    }
+
+    fn failed(&mut self, now: Time, error: DiscoveryError, shared: &mut Shared<'_>) {
+        let config = shared.config;
+        let base = nanos(config.backoff);
+        // Who is not allowed will not be allowed at once: the longest wait from the first time.
+        let doublings = if error.is_denied() { 32 } else { self.failures.min(32) };
+        let step = base
+            .saturating_mul(1_u64.checked_shl(doublings).unwrap_or(u64::MAX))
+            .min(nanos(config.backoff_max));
+        // Half fixed, half random: a failing source is never hammered, clients never in step.
+        let random = Duration::from_nanos(step / 2 + shared.rng.up_to(step - step / 2));
+        let retry_in = self.fetch.backoff(now).unwrap_or(random);
+        self.failures = self.failures.saturating_add(1);
+        self.next_try = now.plus(retry_in);
+        self.error = Some(error.clone());
+        let kept = self.usable(now, config).is_some();
+        let event = Event::DiscoveryFailed {
+            source: self.fetch.target(),
+            about: self.service.clone(),
+            reason: error.to_string(),
+            failures: self.failures,
+            kept,
+            retry_in,
+        };
+        shared.notices.push(now, event);
+        if let Some(held) = &mut self.held
+            && kept
+            && now >= held.fresh_until
+            && !held.said_stale
+        {
+            held.said_stale = true;
+            let age = now.since(held.fetched);
+            shared.notices.push(now, Event::DiscoveryStale { age });
+        }
+    }
+
+    /// What is held, unless it is too old to be used.
+    pub(super) fn usable(&self, now: Time, config: &DiscoveryConfig) -> Option<&Held> {
+        let max_stale = if config.cache { config.max_stale } else { Duration::ZERO };
+        let held = self.held.as_ref()?;
+        (now <= held.fresh_until.plus(max_stale) || self.error.is_none()).then_some(held)
+    }
+
+    /// What is held, however old.
+    pub(super) fn held(&self) -> Option<&Held> {
+        self.held.as_ref()
+    }
+
+    /// Why there is nothing to use: not asked yet (`None`), or the last failure.
+    pub(super) fn why_not(&self) -> Option<DiscoveryError> {
+        self.error.clone()
+    }
+
+    /// Forgets what it holds and asks anew; an answer on its way is not taken.
+    pub(super) fn forget(&mut self, now: Time) {
+        self.held = None;
+        self.lease = None;
+        self.fetch.forget();
+        self.next_try = self.next_try.min(now);
+    }
+
+    pub(super) fn snapshot(&self, now: Time) -> DiscoverySnapshot {
+        let held = self.held.as_ref();
+        DiscoverySnapshot {
+            kind: self.kind(),
+            source: self.fetch.target().to_string(),
+            service: self.service.clone(),
+            level: held.map(|held| held.level),
+            age: held.map(|held| now.since(held.fetched)),
+            fresh_for: held.map(|held| now.until(held.fresh_until)),
+            stale: held.is_some_and(|held| now >= held.fresh_until),
+            services: held.map_or(0, |held| held.data.len()),
+            failures: self.failures,
+            last_error: self.error.as_ref().map(ToString::to_string),
+            fetching: self.lease.is_some_and(|lease| now < lease.deadline),
+            watching: self.lease.is_some_and(|lease| lease.watch && now < lease.deadline),
+        }
+    }
+}
+
+/// A fault where an answer was expected.
+pub(super) fn unexpected(outcome: JobOutcome) -> DiscoveryError {
+    match outcome {
+        JobOutcome::Failed(fault) => DiscoveryError::Fault(fault),
+        JobOutcome::Impossible(why) => DiscoveryError::Impossible(why),
+        JobOutcome::Answered { status, .. } => DiscoveryError::Status(status),
+        _ => DiscoveryError::Fault(Fault::Protocol),
+    }
+}
