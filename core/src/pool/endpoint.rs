@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
-use crate::discovery::Place;
+use crate::discovery::{Condition, Place};
 use crate::policy::balance::ewma::PeakEwma;
 use crate::policy::balance::route::Tags;
 use crate::policy::breaker::{Breaker, State};
@@ -49,6 +49,8 @@ pub(crate) struct Endpoint {
     pub(crate) outlier: Outlier,
     /// What active checks say.
     pub(crate) health: Status,
+    /// What its source says; active checks know better.
+    pub(crate) condition: Condition,
     /// The path that a check asks, if discovery names one.
     pub(crate) check: Option<Arc<str>>,
     /// Which routes it fits.
@@ -64,18 +66,28 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    /// Its health as far as anybody knows: active checks, else its source.
+    pub(crate) fn standing(&self) -> Status {
+        match (self.health, self.condition) {
+            (Status::Unknown, Condition::Critical) => Status::Unhealthy,
+            (Status::Unknown, Condition::Warning) => Status::Degraded,
+            (health, _) => health,
+        }
+    }
+
     /// The list it belongs to.
     pub(super) fn belongs(&self, breaker: &crate::policy::breaker::Settings) -> Option<List> {
         if !self.breaker.would_admit(breaker) {
             return None;
         }
-        if self.outlier.is_ejected() || self.health == Status::Unhealthy {
+        let health = self.standing();
+        if self.outlier.is_ejected() || health == Status::Unhealthy {
             return Some(List::Barred);
         }
         if breaker.enforces() && matches!(self.breaker.state(), State::HalfOpen { .. }) {
             return Some(List::Probing);
         }
-        Some(if self.health == Status::Degraded { List::Degraded } else { List::Ready })
+        Some(if health == Status::Degraded { List::Degraded } else { List::Ready })
     }
 }
 

@@ -120,6 +120,7 @@ impl Pool {
             {
                 (endpoint.tier, endpoint.place) = (tier, candidate.place);
                 (endpoint.check, endpoint.tags) = (candidate.health.clone(), tags);
+                endpoint.condition = candidate.condition;
                 self.loads[index as usize].set_weight(candidate.weight);
                 self.tiers[tier as usize].members.push(index);
                 continue;
@@ -135,6 +136,7 @@ impl Pool {
                 watch: Watch::new(now),
                 outlier: Outlier::default(),
                 health: Status::Unknown,
+                condition: candidate.condition,
                 check: candidate.health.clone(),
                 tags,
                 attempts: 0,

@@ -21,7 +21,7 @@ impl Service {
                 (Skip::Breaker, now.until(e.breaker.due()))
             } else if let Some(until) = e.outlier.ejected_until() {
                 (Skip::Ejected, now.until(until))
-            } else if e.health == Status::Unhealthy {
+            } else if e.standing() == Status::Unhealthy {
                 (Skip::Unhealthy, Duration::ZERO)
             } else {
                 return None;
@@ -85,7 +85,7 @@ impl Service {
         let troubled = |e: &Endpoint| {
             (e.breaker.state() != State::Closed && self.rules.breaker.enforces())
                 || e.outlier.is_ejected()
-                || matches!(e.health, Status::Unhealthy | Status::Degraded)
+                || matches!(e.standing(), Status::Unhealthy | Status::Degraded)
                 || e.breaker.consecutive_failures() > 0
                 || e.watch.suspect(now, &self.rules.stall)
         };
@@ -114,7 +114,7 @@ fn endpoint_snapshot(
         consecutive_failures: e.breaker.consecutive_failures(),
         numbers: e.breaker.numbers(now, &rules.breaker),
         ejected_for: e.outlier.ejected_until().map(|until| now.until(until)),
-        health: e.health,
+        health: e.standing(),
         checks: checked.map(|health| health.history().copied().collect()).unwrap_or_default(),
         suspect: e.watch.suspect(now, &rules.stall) || tier.watch.suspect(now, &rules.stall),
         outstanding: e.watch.outstanding(),
