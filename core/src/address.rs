@@ -16,6 +16,14 @@ pub struct BadAddress {
     reason: &'static str,
 }
 
+impl BadAddress {
+    /// What is wrong, without the text: for errors that must not repeat what they were given.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        self.reason
+    }
+}
+
 /// Where an endpoint is: scheme, host with port, and base path.
 ///
 /// An address without `http://` or `https://` (a database, say) is kept as it is and can be read,
@@ -239,6 +247,25 @@ mod tests {
             "http://a#f",
         ] {
             assert!(Address::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    /// A path stays at the host of the address, whatever it looks like.
+    #[test]
+    fn case_002_26_root_leaves_the_base_path_out() {
+        let root = |address: &str, path: &str| {
+            let path: PathAndQuery = path.parse().unwrap();
+            Address::parse(address).unwrap().root(&path).map(|uri| uri.to_string())
+        };
+        for (address, path, uri) in [
+            ("http://a:8001/api/v1", "/health", Some("http://a:8001/health")),
+            ("https://a/auth/", "/ready?x=1", Some("https://a/ready?x=1")),
+            ("http://a", "/health", Some("http://a/health")),
+            ("http://[::1]:8080/api", "/health", Some("http://[::1]:8080/health")),
+            ("http://a:1/b", "//other/x", Some("http://a:1//other/x")),
+            ("a:5432", "/health", None),
+        ] {
+            assert_eq!(root(address, path).as_deref(), uri, "{address} {path}");
         }
     }
 

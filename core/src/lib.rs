@@ -47,7 +47,9 @@
 pub mod address;
 pub mod call;
 pub mod config;
+pub mod consul;
 pub mod discovery;
+pub mod dns;
 pub mod error;
 pub mod headers;
 pub mod job;

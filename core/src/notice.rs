@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::discovery::removal::Mass;
 use crate::outcome::{Fault, Outcome};
 use crate::policy::breaker::{Transition, Trip};
 use crate::policy::{concurrency, health, outlier, tiers};
+use crate::redis::level;
 use crate::service::Overload;
 use crate::time::Time;
 
@@ -62,6 +64,32 @@ pub enum Event {
     DiscoveryStale {
         /// Its age.
         age: Duration,
+    },
+    /// Many instances vanished at once, and are kept in reserve until the source has insisted.
+    MassRemoval {
+        /// The service.
+        about: Arc<str>,
+        /// The numbers.
+        mass: Mass,
+    },
+    /// Something about the shared level in Redis.
+    SharedLevel {
+        /// What happened.
+        what: level::Event,
+    },
+    /// What an earlier run knew of discovery is used until the sources have answered.
+    SnapshotRestored {
+        /// Services in it.
+        services: usize,
+        /// Services and instances that were not taken over.
+        left_out: usize,
+        /// How long ago it was written.
+        age: Duration,
+    },
+    /// The snapshot of discovery cannot be read or written.
+    SnapshotFailed {
+        /// Why.
+        reason: String,
     },
     /// The document names an address that cannot be used.
     AddressRefused {
@@ -248,6 +276,16 @@ impl fmt::Display for Event {
             ),
             Event::DiscoveryStale { age } => {
                 write!(f, "using a stale answer of discovery, {age:.0?} old")
+            }
+            Event::MassRemoval { about, mass } => write!(f, "{about}: {mass}"),
+            Event::SharedLevel { what } => write!(f, "{what}"),
+            Event::SnapshotRestored { services, left_out, age } => write!(
+                f,
+                "{services} services restored from the snapshot of discovery, {age:.0?} old; \
+                 {left_out} left out"
+            ),
+            Event::SnapshotFailed { reason } => {
+                write!(f, "the snapshot of discovery cannot be used: {reason}")
             }
             Event::AddressRefused { cluster, reason } => {
                 write!(f, "address in cluster {cluster} refused: {reason}")

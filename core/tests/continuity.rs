@@ -90,7 +90,7 @@ proptest! {
         let config = DiscoveryConfig { ttl: std::time::Duration::from_secs(5),
             refresh_ahead: std::time::Duration::from_secs(1), ..DiscoveryConfig::at("http://r/") };
         let config = Config { discovery: Some(config), local_cluster: Some("a".into()), ..Config::default() };
-        let mut directory = Directory::new(&config, 9).unwrap().unwrap();
+        let mut directory = Directory::new(&config, 9, &Default::default()).unwrap().unwrap();
         let _ = directory.resolve(Time::ZERO, "s");
         let mut copy = directory.clone();
         let (mut now, mut open) = (Time::ZERO, None);

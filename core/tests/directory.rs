@@ -10,8 +10,8 @@ use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LOCATION};
 use http::{HeaderMap, HeaderValue};
 use origin_core::Time;
 use origin_core::config::{Config, DiscoveryConfig};
-use origin_core::discovery::Directory;
 use origin_core::discovery::directory::{Moved, Resolution};
+use origin_core::discovery::{Directory, Surroundings};
 use origin_core::job::{Asker, Job, JobOutcome, Poll};
 use origin_core::notice::Event;
 use origin_core::outcome::Fault;
@@ -32,7 +32,7 @@ fn directory(change: impl FnOnce(&mut DiscoveryConfig)) -> Directory {
     let mut config = DiscoveryConfig::at(SOURCE);
     change(&mut config);
     let config = Config { discovery: Some(config), ..Config::default() };
-    let mut directory = Directory::new(&config, 3).unwrap().unwrap();
+    let mut directory = Directory::new(&config, 3, &Surroundings::default()).unwrap().unwrap();
     assert_eq!(directory.resolve(Time::ZERO, "s"), Resolution::Pending);
     directory
 }

@@ -17,6 +17,7 @@ use origin_core::ops::secrets::Token;
 use origin_core::snapshot::Snapshot;
 use origin_core::{Config, ConfigError, Error, Service, Time};
 
+use crate::around;
 use crate::custom::{Custom, Threads};
 use crate::runtime::Runtime;
 
@@ -87,7 +88,8 @@ impl<R: Runtime> Hub<R> {
         token: Option<Token>,
         customs: Customs,
     ) -> Result<Hub<R>, ConfigError> {
-        let directory = Directory::new(&config, seed)?.map(Mutex::new);
+        let directory = Directory::new(&config, seed, &around::surroundings(&config))?;
+        let directory = directory.map(Mutex::new);
         let hub = Hub {
             runtime: Arc::new(runtime),
             seed,
@@ -232,6 +234,11 @@ impl<R: Runtime> Hub<R> {
     pub(crate) fn poll_job(&self, now: Time, slot: Option<&Slot>, until: Time) -> Poll {
         let Some(directory) = &self.directory else { return Poll::Wait(Time::NEVER) };
         let mut directory = lock(directory);
+        directory.calendar(now, self.runtime.wall());
+        let elapsed = directory.elapsed(now);
+        if !elapsed.is_empty() {
+            self.tell(now, &mut directory, &elapsed);
+        }
         let Some(slot) = slot else { return directory.poll_job(now, Asker::Background) };
         let poll = directory.poll_job(now, Asker::Call { service: &slot.name, until });
         let due = directory.call_due(now, &slot.name);
@@ -246,11 +253,19 @@ impl<R: Runtime> Hub<R> {
         let now = self.runtime.now();
         let mut directory = lock(directory);
         let moved = directory.job_done(now, id, outcome);
+        self.tell(now, &mut directory, &moved.services);
+        drop(directory);
+        self.news.notify(usize::MAX);
+        moved.more
+    }
+
+    /// Tells services what discovery knows of them now, and wakes who waits for it.
+    fn tell(&self, now: Time, directory: &mut Directory, services: &[Arc<str>]) {
         let slots: Vec<Arc<Slot>> = {
             let slots = self.read_slots();
-            moved.services.iter().filter_map(|name| slots.get(name).cloned()).collect()
+            services.iter().filter_map(|name| slots.get(name).cloned()).collect()
         };
-        // The directory stays locked, so that an older document cannot overtake a newer one.
+        // The directory is locked, so that an older list cannot overtake a newer one.
         for slot in slots.iter().filter(|slot| slot.discovered) {
             let resolution = directory.resolve(now, &slot.name);
             let due = directory.call_due(now, &slot.name);
@@ -259,12 +274,9 @@ impl<R: Runtime> Hub<R> {
             service.resolve(now, resolution);
             slot.check_due.store(0, Ordering::Release);
         }
-        drop(directory);
         for slot in slots {
             slot.moved.notify(usize::MAX);
         }
-        self.news.notify(usize::MAX);
-        moved.more
     }
 
     /// Everything the client knows, at this moment.

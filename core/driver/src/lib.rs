@@ -92,6 +92,7 @@
 //! ```
 
 #[cfg(feature = "hyper")]
+mod around;
 pub mod asynchronous;
 #[cfg(feature = "hyper")]
 mod background;

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::{
+    ConfigError, ConsulConfig, DnsConfig, EnvironmentConfig, FileConfig, RemovalConfig,
+    SnapshotConfig,
+};
 use crate::discovery::SourceKind;
 
 /// What becomes of the answers of several sources.
@@ -70,6 +73,17 @@ pub struct DiscoveryConfig {
     pub cache: bool,
     /// What is believed when many instances vanish at once.
     pub removal: RemovalConfig,
+    /// Consul as a source. `None`: it is none.
+    pub consul: Option<ConsulConfig>,
+    /// DNS as a source. `None`: it is none.
+    pub dns: Option<DnsConfig>,
+    /// A file as a source, where it has a path.
+    pub file: FileConfig,
+    /// The environment as a source, where it is enabled.
+    pub environment: EnvironmentConfig,
+    /// What survives a restart, where it has a path: a program that starts while its registry is
+    /// down finds its services where they were.
+    pub snapshot: SnapshotConfig,
 }
 
 impl Default for DiscoveryConfig {
@@ -89,6 +103,11 @@ impl Default for DiscoveryConfig {
             max_services: 10_000,
             cache: true,
             removal: RemovalConfig::default(),
+            consul: None,
+            dns: None,
+            file: FileConfig::default(),
+            environment: EnvironmentConfig::default(),
+            snapshot: SnapshotConfig::default(),
         }
     }
 }
@@ -107,10 +126,10 @@ impl DiscoveryConfig {
     pub fn has(&self, kind: SourceKind) -> bool {
         match kind {
             SourceKind::Document => !self.url.is_empty(),
-            SourceKind::Consul => false,
-            SourceKind::Dns => false,
-            SourceKind::File => false,
-            SourceKind::Environment => false,
+            SourceKind::Consul => self.consul.as_ref().is_some_and(|consul| consul.enabled),
+            SourceKind::Dns => self.dns.is_some(),
+            SourceKind::File => self.file.path.is_some(),
+            SourceKind::Environment => self.environment.enabled,
         }
     }
 
@@ -159,25 +178,4 @@ pub struct LookupConfig {
     pub tag: Option<String>,
     /// Consul: the datacenter that is asked. `None`: as for all.
     pub datacenter: Option<String>,
-}
-
-/// What is believed when a source suddenly names far fewer instances: those that vanished are
-/// kept as a last resort until the source has insisted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RemovalConfig {
-    /// More than this share of the instances has to vanish at once for it to be doubted, 0-1.
-    /// Default 0.5; 1 switches the guard off.
-    pub share: f64,
-    /// Lists shorter than this are believed. 1-100 000, default 4.
-    pub least: u32,
-    /// How long what vanished is kept. Default 30 s.
-    #[serde(with = "crate::time::text")]
-    pub hold: Duration,
-}
-
-impl Default for RemovalConfig {
-    fn default() -> Self {
-        RemovalConfig { share: 0.5, least: 4, hold: Duration::from_secs(30) }
-    }
 }

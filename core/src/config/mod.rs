@@ -10,12 +10,17 @@ pub mod checks;
 pub mod classes;
 pub mod concurrency;
 mod conflict;
+pub mod consistency;
+pub mod consul;
+pub mod delivery;
 pub mod discovery;
+pub mod dns;
 pub mod failover;
 pub(crate) mod field;
 #[cfg(feature = "toml")]
 mod file;
 pub mod hedge;
+pub mod knowledge;
 pub mod latency;
 pub mod lint;
 pub mod outlier;
@@ -24,10 +29,16 @@ pub mod presets;
 pub mod propagate;
 pub mod queue;
 pub mod rate;
+pub mod redis;
+pub mod registrar;
+pub mod registration;
+pub mod removal;
 pub mod retry;
+pub mod sources;
 pub mod throttle;
 pub mod timeout;
 pub mod tokens;
+pub mod watch;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,9 +52,16 @@ pub use check::{ConfigError, Rules, StatusSet, check_service_name};
 pub use checks::{CheckKind, ChecksConfig};
 pub use classes::{ClassesConfig, FaultClass, MethodClass};
 pub use concurrency::{ConcurrencyConfig, ConcurrencyMode, Headroom};
-pub use discovery::{Combine, DiscoveryConfig, LookupConfig, RemovalConfig};
+pub use consistency::ConsistencyConfig;
+pub use consul::{
+    Consistency, ConsulConfig, ConsulTlsConfig, InstanceScheme, TemplateConfig, TokenSource,
+};
+pub use delivery::DeliveryConfig;
+pub use discovery::{Combine, DiscoveryConfig, LookupConfig};
+pub use dns::{DnsConfig, DnsFamily, DnsForm, DnsHost, DnsRecords, DnsScheme, DnsTransport};
 pub use failover::{FailoverConfig, OverCap};
 pub use hedge::HedgeConfig;
+pub use knowledge::{KnowledgeConfig, KnowledgeMode};
 pub use latency::LatencyConfig;
 pub use lint::Warning;
 pub use outlier::OutlierConfig;
@@ -52,10 +70,19 @@ pub use presets::PRESETS;
 pub use propagate::{DeadlineHeader, PropagateConfig};
 pub use queue::QueueConfig;
 pub use rate::{RateConfig, RateMode};
+pub use redis::{RedisConfig, SharedLevelConfig};
+pub use registrar::RegistrarConfig;
+pub use registration::{
+    CheckStatus, ConnectMode, ConsulCheckConfig, ConsulCheckKind, GatewayMode, IdRule, MeshConfig,
+    RegistrationConfig,
+};
+pub use removal::RemovalConfig;
 pub use retry::RetryConfig;
+pub use sources::{EnvironmentConfig, FileConfig, SnapshotConfig};
 pub use throttle::ThrottleConfig;
 pub use timeout::AdaptiveTimeoutConfig;
 pub use tokens::{TokensConfig, TokensMode};
+pub use watch::{WatchBackoff, WatchConfig};
 
 use crate::discovery::Role;
 
@@ -78,6 +105,8 @@ pub struct Config {
     pub profiles: BTreeMap<String, Policy>,
     /// Services of which configuration knows something: endpoints, policies, how to look them up.
     pub services: BTreeMap<String, ServiceConfig>,
+    /// A Redis that clients share: the second level of what they remember. `None`: none.
+    pub redis: Option<RedisConfig>,
     /// Bounds on what peers may send and on pooled connections.
     pub limits: Limits,
 }

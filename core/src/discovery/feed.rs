@@ -15,12 +15,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::fetch::{Data, Fetch, Progress, Want};
-use super::{DiscoveryError, SourceKind};
+use super::fetch::{Data, Fetch, Progress, Sources, Want};
+use super::{DiscoveryError, Instance, SourceKind};
 use crate::config::DiscoveryConfig;
 use crate::job::{Asker, JobId, JobOutcome, Work};
 use crate::notice::{Event, Notices};
-use crate::outcome::Fault;
 use crate::rng::Pcg32;
 use crate::snapshot::{DiscoverySnapshot, Level};
 use crate::time::{Time, nanos};
@@ -47,6 +46,7 @@ pub(super) struct Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Lease {
     id: JobId,
+    asked: Time,
     deadline: Time,
     /// A question that the source answers when something changes.
     watch: bool,
@@ -65,8 +65,8 @@ pub(super) struct News {
     pub moved: bool,
     /// Another exchange follows at once.
     pub more: bool,
-    /// What is held came from the source just now and differs from before.
-    pub changed: bool,
+    /// The source has answered; when it was asked.
+    pub asked: Option<Time>,
 }
 
 /// A feed.
@@ -77,6 +77,8 @@ pub(super) struct Feed {
     pub service: Option<Arc<str>>,
     held: Option<Held>,
     lease: Option<Lease>,
+    /// Whether the shared level was asked since the source was.
+    asked_level: bool,
     pub failures: u32,
     pub error: Option<DiscoveryError>,
     pub next_try: Time,
@@ -86,7 +88,7 @@ pub(super) struct Feed {
 
 /// What all feeds of a directory share.
 pub(super) struct Shared<'a> {
-    pub config: &'a DiscoveryConfig,
+    pub sources: &'a Sources,
     pub notices: &'a mut Notices,
     pub rng: &'a mut Pcg32,
     pub next_id: &'a mut u64,
@@ -101,6 +103,7 @@ impl Feed {
             service,
             held: None,
             lease: None,
+            asked_level: false,
             failures: 0,
             error: None,
             next_try: Time::ZERO,
@@ -125,23 +128,22 @@ impl Feed {
 
     /// What to do now for `asker`.
     pub(super) fn turn(&mut self, now: Time, asker: Asker<'_>, shared: &mut Shared<'_>) -> Turn {
-        let due = self.due_for(now, asker, shared.config, shared.attended_until).max(self.next_try);
+        let config = &shared.sources.config;
+        let due = self.due_for(now, asker, config, shared.attended_until).max(self.next_try);
         if let Some((ends, watch)) = self.lease_end(now) {
             return match asker {
                 // A background looks again before what comes meanwhile can be due.
                 Asker::Background if !watch => Turn::Wait(ends.min(now.plus(MIN_TTL / 2))),
                 Asker::Background => Turn::Wait(ends),
-                // A watch is not there for calls: one that is due asks beside it.
-                Asker::Call { .. } if watch && self.held.is_some() => Turn::Wait(ends),
                 Asker::Call { .. } => Turn::Wait(ends),
             };
         }
         if now < due {
             return Turn::Wait(due);
         }
-        let mut deadline = now.plus(shared.config.timeout);
+        let mut deadline = now.plus(config.timeout);
         if let Asker::Call { until, .. } = asker {
-            let patience = if self.held.is_some() && shared.config.cache {
+            let patience = if self.held.is_some() && config.cache {
                 // It has something to work with, and needs time to do it.
                 now.plus(CARRY.min(now.until(until) / 2))
             } else {
@@ -153,18 +155,64 @@ impl Feed {
             }
         }
         let watch = matches!(asker, Asker::Background) && self.held.is_some();
-        match self.fetch.want(now, watch, shared.rng) {
-            Want::Exchange(work) => self.run(work, deadline, false, shared),
-            Want::Watch { work, until } => self.run(work, until, true, shared),
+        match self.fetch.want(now, watch, shared.sources, shared.rng) {
+            Want::Exchange(work) => self.run(now, work, deadline, false, shared.next_id),
+            Want::Until { work, until } => {
+                self.run(now, work, deadline.min(until), false, shared.next_id)
+            }
+            Want::Watch { work, until } => self.run(now, work, until, true, shared.next_id),
             Want::Later(at) => Turn::Wait(at.max(now.plus(Duration::from_nanos(1)))),
+            Want::Failed(error) => {
+                self.failed(now, error, shared);
+                Turn::Wait(self.next_try)
+            }
         }
     }
 
-    fn run(&mut self, work: Work, deadline: Time, watch: bool, shared: &mut Shared<'_>) -> Turn {
-        let id = JobId(*shared.next_id);
-        *shared.next_id += 1;
-        self.lease = Some(Lease { id, deadline, watch });
+    fn run(
+        &mut self,
+        now: Time,
+        work: Work,
+        deadline: Time,
+        watch: bool,
+        next_id: &mut u64,
+    ) -> Turn {
+        let id = JobId(*next_id);
+        *next_id += 1;
+        self.lease = Some(Lease { id, asked: now, deadline, watch });
         Turn::Run { id, work, deadline }
+    }
+
+    /// Whether the shared level should be asked before the source: it is due, and nobody has.
+    pub(super) fn wants_level(&self, now: Time, asker: Asker<'_>, shared: &Shared<'_>) -> bool {
+        let watching =
+            matches!(asker, Asker::Background) && self.held.is_some() && self.fetch.watches();
+        let config = &shared.sources.config;
+        let due = || self.due_for(now, asker, config, shared.attended_until).max(self.next_try);
+        self.service.is_some()
+            && !self.asked_level
+            && !watching
+            && self.lease_end(now).is_none()
+            && now >= due()
+    }
+
+    /// The shared level is being asked.
+    pub(super) fn ask_level(&mut self, now: Time, deadline: Time, next_id: &mut u64) -> JobId {
+        let id = JobId(*next_id);
+        *next_id += 1;
+        self.asked_level = true;
+        self.lease = Some(Lease { id, asked: now, deadline, watch: false });
+        id
+    }
+
+    /// It cannot be asked now.
+    pub(super) fn skip_level(&mut self) {
+        self.asked_level = true;
+    }
+
+    /// The shared level has answered.
+    pub(super) fn level_done(&mut self) {
+        self.lease = None;
     }
 
     /// When it is due to be asked for `asker`, failures aside.
@@ -200,26 +248,30 @@ impl Feed {
     pub(super) fn done(&mut self, now: Time, outcome: JobOutcome, shared: &mut Shared<'_>) -> News {
         let Some(lease) = self.lease.take() else { return News::default() };
         if matches!(outcome, JobOutcome::Dropped) {
-            self.fetch.dropped();
+            self.fetch.dropped(now, shared.sources, shared.rng);
             self.next_try = self.next_try.min(now);
             return News { moved: true, ..News::default() };
         }
         let held = self.held.as_ref().map(|held| &held.data);
-        match self.fetch.done(now, lease.watch, outcome, held, shared.config, shared.rng) {
-            Progress::More => News { moved: true, more: true, changed: false },
+        let progress = self.fetch.done(now, outcome, held, shared.sources, shared.rng);
+        if !matches!(progress, Progress::More) {
+            self.asked_level = false;
+        }
+        match progress {
+            Progress::More => News { moved: true, more: true, asked: None },
             Progress::Fresh { data, ttl } => {
-                let changed = self.take(now, data, ttl, Level::Source, shared);
-                News { moved: true, more: false, changed }
+                self.take(now, data, ttl, Level::Source, shared);
+                News { moved: true, more: false, asked: Some(lease.asked) }
             }
             Progress::Same { ttl } => {
-                let ttl = if shared.config.cache { ttl } else { Duration::ZERO };
+                let ttl = if shared.sources.config.cache { ttl } else { Duration::ZERO };
                 if let Some(held) = &mut self.held {
                     held.fetched = now;
                     held.fresh_until = now.plus(ttl);
                     held.said_stale = false;
                 }
                 self.recovered(now);
-                News { moved: !lease.watch, ..News::default() }
+                News { moved: true, more: false, asked: Some(lease.asked) }
             }
             Progress::Failed(error) => {
                 self.failed(now, error, shared);
@@ -228,21 +280,21 @@ impl Feed {
         }
     }
 
-    /// Takes what somebody else has kept: the second level, or the snapshot of an earlier run.
-    /// Older than what is held: ignored.
+    /// Takes what another client has written into the shared level, unless what is held is better.
     pub(super) fn fill(
         &mut self,
         now: Time,
-        data: Data,
-        left: Duration,
-        level: Level,
+        instances: Vec<Instance>,
+        fresh_until: Time,
         shared: &mut Shared<'_>,
     ) -> bool {
-        if self.held.is_some() {
-            return false;
+        let better = self.held.as_ref().is_none_or(|held| fresh_until > held.fresh_until);
+        if better {
+            self.asked_level = false;
+            let data = Data::Instances(instances.into());
+            self.take(now, data, now.until(fresh_until), Level::Shared, shared);
         }
-        self.take(now, data, left, level, shared);
-        true
+        better
     }
 
     fn take(
@@ -252,13 +304,13 @@ impl Feed {
         ttl: Duration,
         level: Level,
         shared: &mut Shared<'_>,
-    ) -> bool {
+    ) {
         let before = self.held.take();
         let changed = before.as_ref().is_none_or(|held| held.data != data);
         // The same content stays where it is: others hold it, too.
         let data = before.map(|held| held.data).filter(|_| !changed).unwrap_or(data);
         let services = data.len();
-        let ttl = if shared.config.cache { ttl } else { Duration::ZERO };
+        let ttl = if shared.sources.config.cache { ttl } else { Duration::ZERO };
         let fresh_until = now.plus(ttl);
         self.held = Some(Held { data, fetched: now, fresh_until, level, said_stale: false });
         if level == Level::Source {
@@ -267,7 +319,6 @@ impl Feed {
         if self.service.is_none() {
             shared.notices.push(now, Event::DiscoveryLoaded { services, changed });
         }
-        changed
     }
 
     fn recovered(&mut self, now: Time) {
@@ -277,7 +328,7 @@ impl Feed {
     }
 
     fn failed(&mut self, now: Time, error: DiscoveryError, shared: &mut Shared<'_>) {
-        let config = shared.config;
+        let config = &shared.sources.config;
         let base = nanos(config.backoff);
         // Who is not allowed will not be allowed at once: the longest wait from the first time.
         let doublings = if error.is_denied() { 32 } else { self.failures.min(32) };
@@ -292,7 +343,7 @@ impl Feed {
         self.error = Some(error.clone());
         let kept = self.usable(now, config).is_some();
         let event = Event::DiscoveryFailed {
-            source: self.fetch.target(),
+            source: self.fetch.target(shared.sources),
             about: self.service.clone(),
             reason: error.to_string(),
             failures: self.failures,
@@ -323,24 +374,20 @@ impl Feed {
         self.held.as_ref()
     }
 
-    /// Why there is nothing to use: not asked yet (`None`), or the last failure.
-    pub(super) fn why_not(&self) -> Option<DiscoveryError> {
-        self.error.clone()
-    }
-
     /// Forgets what it holds and asks anew; an answer on its way is not taken.
     pub(super) fn forget(&mut self, now: Time) {
         self.held = None;
         self.lease = None;
-        self.fetch.forget();
+        self.fetch.forget(now);
+        self.asked_level = false;
         self.next_try = self.next_try.min(now);
     }
 
-    pub(super) fn snapshot(&self, now: Time) -> DiscoverySnapshot {
+    pub(super) fn snapshot(&self, now: Time, sources: &Sources) -> DiscoverySnapshot {
         let held = self.held.as_ref();
         DiscoverySnapshot {
             kind: self.kind(),
-            source: self.fetch.target().to_string(),
+            source: self.fetch.target(sources).to_string(),
             service: self.service.clone(),
             level: held.map(|held| held.level),
             age: held.map(|held| now.since(held.fetched)),
@@ -352,15 +399,5 @@ impl Feed {
             fetching: self.lease.is_some_and(|lease| now < lease.deadline),
             watching: self.lease.is_some_and(|lease| lease.watch && now < lease.deadline),
         }
-    }
-}
-
-/// A fault where an answer was expected.
-pub(super) fn unexpected(outcome: JobOutcome) -> DiscoveryError {
-    match outcome {
-        JobOutcome::Failed(fault) => DiscoveryError::Fault(fault),
-        JobOutcome::Impossible(why) => DiscoveryError::Impossible(why),
-        JobOutcome::Answered { status, .. } => DiscoveryError::Status(status),
-        _ => DiscoveryError::Fault(Fault::Protocol),
     }
 }

@@ -10,12 +10,22 @@
 //! delivery      telling those who watch a service
 //! ```
 
+pub mod delivery;
 pub mod directory;
 pub mod document;
+pub mod environment;
 mod feed;
 mod fetch;
+pub mod file;
+pub mod health_path;
 pub mod instance;
+pub mod kept;
+mod listing;
+mod memory;
 pub mod plan;
+pub mod removal;
+
+pub mod sound;
 
 use std::sync::Arc;
 
@@ -26,6 +36,8 @@ use crate::outcome::Fault;
 
 pub use directory::Directory;
 pub use document::Document;
+pub use environment::Environment;
+pub use health_path::HealthPath;
 pub use instance::{Condition, Instance};
 pub use plan::{Candidate, Place};
 
@@ -41,6 +53,23 @@ pub enum Role {
     #[default]
     #[serde(other)]
     Backup,
+}
+
+/// What the machine around a client says: read once by the driver, where sources need it.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The environment variables.
+    pub variables: Vec<(String, String)>,
+    /// The text of `resolv.conf`.
+    pub resolv_conf: Option<String>,
+}
+
+impl Surroundings {
+    /// The variable called `name`; the last one of that name.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<String> {
+        self.variables.iter().rev().find(|(known, _)| known == name).map(|(_, text)| text.clone())
+    }
 }
 
 /// A kind of source.

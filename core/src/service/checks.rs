@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, Version};
 
 use super::Service;
 use crate::address::Address;
+use crate::discovery::HealthPath;
 use crate::job::{Check, CheckId, CheckOutcome, How, Poll};
 use crate::notice::Event;
 use crate::policy::health::{Kind, ProbeOutcome, grpc, verdict};
@@ -126,7 +127,7 @@ fn how(
         Kind::Off => None,
         Kind::Http(_) => {
             // Below the base path: the document's health paths are appended to addresses.
-            let uri = address.join(&settings.path(path).parse().ok()?)?;
+            let uri = HealthPath::of(settings.path(path)).at(address)?;
             let mut request = exchange(Method::GET, uri, Version::HTTP_11, Vec::new());
             request
                 .headers_mut()

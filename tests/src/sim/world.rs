@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use origin_core::call::AttemptId;
 use origin_core::config::Rules;
-use origin_core::discovery::Directory;
+use origin_core::discovery::{Directory, Surroundings};
 use origin_core::job::{JobId, JobOutcome};
 use origin_core::notice::{self, Notice};
 use origin_core::outcome::Outcome;
@@ -130,7 +130,7 @@ impl World {
         config.check()?;
         let rules = Rules::of(&config.policy, "policy")?;
         network.limits(rules.connect, config.limits.head as u64, config.limits.body);
-        let directory = Directory::new(&config, seed)?;
+        let directory = Directory::new(&config, seed, &Surroundings::default())?;
         let backoff = config.discovery.as_ref().map(|discovery| discovery.backoff);
         let names: Vec<String> = config.services.keys().cloned().collect();
         let mut world = World {

@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue, Uri};
 use serde::{Deserialize, Serialize};
 
 use super::super::document::Document;
-use super::super::feed::{MIN_TTL, unexpected};
-use super::{Data, DiscoveryError, Progress};
+use super::super::feed::MIN_TTL;
+use super::{Data, DiscoveryError, Progress, unexpected};
 use crate::address::Address;
 use crate::config::{ConfigError, DiscoveryConfig};
 use crate::headers;

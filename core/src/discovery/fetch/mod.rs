@@ -1,20 +1,29 @@
 //! How each kind of source is asked and its answers are read: one exchange at a time, as a small
 //! machine of its own. When to ask is the feed's affair ([`super::feed`]).
 
+mod consul;
+mod dns;
 mod document;
+mod file;
+mod sources;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use consul::ConsulFetch;
+pub(super) use dns::DnsFetch;
 pub(super) use document::DocumentFetch;
+pub(super) use file::FileFetch;
+pub(super) use sources::Sources;
 
 use super::document::{Document, Refused};
+use super::file::Content;
 use super::{DiscoveryError, Instance, SourceKind};
-use crate::config::DiscoveryConfig;
 use crate::job::{JobOutcome, Work};
+use crate::outcome::Fault;
+use crate::redis::Variant;
 use crate::rng::Pcg32;
 use crate::time::Time;
 
@@ -23,8 +32,8 @@ use crate::time::Time;
 pub(super) enum Data {
     /// The Origin document.
     Document(Arc<Document>),
-    /// Services with their instances.
-    Table(Arc<BTreeMap<Arc<str>, Vec<Instance>>>),
+    /// A file that names services.
+    File(Arc<Content>),
     /// The instances of one service.
     Instances(Arc<[Instance]>),
 }
@@ -34,7 +43,7 @@ impl Data {
     pub(super) fn len(&self) -> usize {
         match self {
             Data::Document(document) => document.services().len(),
-            Data::Table(table) => table.len(),
+            Data::File(content) => content.services().len(),
             Data::Instances(_) => 1,
         }
     }
@@ -43,7 +52,7 @@ impl Data {
     pub(super) fn knows(&self, service: &str) -> bool {
         match self {
             Data::Document(document) => document.knows(service),
-            Data::Table(table) => table.contains_key(service),
+            Data::File(content) => content.knows(service),
             Data::Instances(instances) => !instances.is_empty(),
         }
     }
@@ -57,7 +66,7 @@ impl Data {
     ) -> Option<(Vec<Instance>, Vec<Refused>)> {
         match self {
             Data::Document(document) => document.instances(service, local),
-            Data::Table(table) => Some((table.get(service)?.clone(), Vec::new())),
+            Data::File(content) => content.instances(service, local),
             Data::Instances(instances) => Some((instances.to_vec(), Vec::new())),
         }
     }
@@ -66,7 +75,7 @@ impl Data {
     pub(super) fn names(&self) -> Vec<Arc<str>> {
         match self {
             Data::Document(document) => document.services().cloned().collect(),
-            Data::Table(table) => table.keys().cloned().collect(),
+            Data::File(content) => content.services().cloned().collect(),
             Data::Instances(_) => Vec::new(),
         }
     }
@@ -77,10 +86,14 @@ impl Data {
 pub(super) enum Want {
     /// This, answered at once.
     Exchange(Work),
+    /// This, answered by `until`.
+    Until { work: Work, until: Time },
     /// This, answered when something changes, at `until` at the latest.
     Watch { work: Work, until: Time },
     /// Nothing before this time.
     Later(Time),
+    /// Nothing can be asked.
+    Failed(DiscoveryError),
 }
 
 /// What an answer amounts to.
@@ -100,65 +113,112 @@ pub(super) enum Progress {
 #[allow(clippy::large_enum_variant)] // one for each service that is looked up
 pub(super) enum Fetch {
     Document(DocumentFetch),
+    File(FileFetch),
+    Consul(ConsulFetch),
+    Dns(DnsFetch),
 }
 
 impl Fetch {
     pub(super) fn kind(&self) -> SourceKind {
         match self {
             Fetch::Document(_) => SourceKind::Document,
+            Fetch::File(_) => SourceKind::File,
+            Fetch::Consul(_) => SourceKind::Consul,
+            Fetch::Dns(_) => SourceKind::Dns,
         }
     }
 
     /// Who is asked, for people.
-    pub(super) fn target(&self) -> Arc<str> {
+    pub(super) fn target(&self, sources: &Sources) -> Arc<str> {
         match self {
             Fetch::Document(fetch) => fetch.target(),
+            Fetch::File(fetch) => fetch.target(sources),
+            Fetch::Consul(fetch) => fetch.target(sources),
+            Fetch::Dns(fetch) => fetch.target(sources),
         }
     }
 
     /// Whether a background is told of changes as they happen.
     pub(super) fn watches(&self) -> bool {
-        false
+        matches!(self, Fetch::Consul(_))
     }
 
     /// What to ask. `watch`: there is an answer already, and somebody who can wait for the next.
-    pub(super) fn want(&mut self, _now: Time, _watch: bool, _rng: &mut Pcg32) -> Want {
+    pub(super) fn want(
+        &mut self,
+        now: Time,
+        watch: bool,
+        sources: &Sources,
+        rng: &mut Pcg32,
+    ) -> Want {
         match self {
             Fetch::Document(fetch) => Want::Exchange(fetch.work()),
+            Fetch::File(fetch) => fetch.want(now, sources),
+            Fetch::Consul(fetch) => fetch.want(now, watch, sources, rng),
+            Fetch::Dns(fetch) => fetch.want(now, sources, rng),
         }
     }
 
     /// Reads the answer. `held` is what the feed has, whatever its age.
     pub(super) fn done(
         &mut self,
-        _now: Time,
-        _watch: bool,
+        now: Time,
         outcome: JobOutcome,
         held: Option<&Data>,
-        config: &DiscoveryConfig,
-        _rng: &mut Pcg32,
+        sources: &Sources,
+        rng: &mut Pcg32,
     ) -> Progress {
         match self {
-            Fetch::Document(fetch) => fetch.done(outcome, held.is_some(), config),
+            Fetch::Document(fetch) => fetch.done(outcome, held.is_some(), &sources.config),
+            Fetch::File(fetch) => fetch.done(now, outcome, sources),
+            Fetch::Consul(fetch) => fetch.done(now, outcome, held, sources, rng),
+            Fetch::Dns(fetch) => fetch.done(now, outcome, sources),
         }
     }
 
     /// The exchange under way was given up: the next one begins from the start.
-    pub(super) fn dropped(&mut self) {
+    pub(super) fn dropped(&mut self, now: Time, sources: &Sources, rng: &mut Pcg32) {
         match self {
             Fetch::Document(fetch) => fetch.dropped(),
+            Fetch::File(fetch) => fetch.dropped(now, sources),
+            Fetch::Consul(fetch) => fetch.dropped(now, sources, rng),
+            Fetch::Dns(fetch) => fetch.dropped(),
         }
     }
 
     /// What was held is forgotten.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget(&mut self, now: Time) {
         match self {
             Fetch::Document(fetch) => fetch.forget(),
+            Fetch::File(fetch) => *fetch = FileFetch::default(),
+            Fetch::Consul(fetch) => fetch.forget(now),
+            Fetch::Dns(fetch) => fetch.dropped(),
         }
     }
 
     /// How long to wait after a failure, where the source has a rule of its own.
-    pub(super) fn backoff(&self, _now: Time) -> Option<Duration> {
-        None
+    pub(super) fn backoff(&mut self, now: Time) -> Option<Duration> {
+        match self {
+            Fetch::Consul(fetch) => fetch.backoff(now),
+            _ => None,
+        }
+    }
+
+    /// How the lookup is narrowed, as far as the key of the shared level has to know.
+    pub(super) fn variant(&self, sources: &Sources) -> Variant {
+        match self {
+            Fetch::Consul(fetch) => fetch.variant(sources),
+            _ => Variant { also: Some(self.kind().word().into()), ..Variant::default() },
+        }
+    }
+}
+
+/// Why an outcome is not an answer.
+pub(super) fn unexpected(outcome: JobOutcome) -> DiscoveryError {
+    match outcome {
+        JobOutcome::Failed(fault) => DiscoveryError::Fault(fault),
+        JobOutcome::Impossible(why) => DiscoveryError::Impossible(why),
+        JobOutcome::Answered { status, .. } => DiscoveryError::Status(status),
+        _ => DiscoveryError::Fault(Fault::Protocol),
     }
 }

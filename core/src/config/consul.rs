@@ -1,0 +1,214 @@
+//! Consul as a person writes it: where the agents are, with which tokens they are asked, and how.
+//! What is done with it is in [`crate::consul`]; registering is in [`super::registration`].
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::WatchConfig;
+use super::policy::optional;
+use crate::consul::Token;
+
+/// How consistent an answer of Consul has to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consistency {
+    /// The leader answers; for an instant after an election an old leader may.
+    #[default]
+    Default,
+    /// Any server answers, leader or not: works without a leader, `max_stale` bounds its age.
+    Stale,
+    /// The leader answers after asking a quorum: one more round trip.
+    Consistent,
+    /// The agent answers from its own cache, at most `max_age` old.
+    Cached,
+}
+
+/// How instances are called that do not say it themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceScheme {
+    /// `http`.
+    #[default]
+    Http,
+    /// `https`.
+    Https,
+}
+
+impl InstanceScheme {
+    /// `http` or `https`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            InstanceScheme::Http => "http",
+            InstanceScheme::Https => "https",
+        }
+    }
+}
+
+/// Where a token comes from: `{ env = "CONSUL_HTTP_TOKEN" }` or `{ text = "…" }`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenSource {
+    /// The token itself. It is not printed, and not written when the configuration is.
+    Text(Token),
+    /// Name of the environment variable that holds it; read once, when the client is built.
+    Env(String),
+}
+
+/// Files for TLS towards the agents. Used for `https` URLs only; the host name of the agent is
+/// always verified (003-46).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConsulTlsConfig {
+    /// Certificates of the authority, PEM. Default `/etc/consul/ca.pem`.
+    pub ca: String,
+    /// Certificate of this client, PEM. Default `/etc/consul/cert.pem`; empty with `key` for
+    /// none.
+    pub cert: String,
+    /// Its key, PEM. Default `/etc/consul/key.pem`.
+    pub key: String,
+}
+
+impl Default for ConsulTlsConfig {
+    fn default() -> Self {
+        ConsulTlsConfig {
+            ca: "/etc/consul/ca.pem".to_owned(),
+            cert: "/etc/consul/cert.pem".to_owned(),
+            key: "/etc/consul/key.pem".to_owned(),
+        }
+    }
+}
+
+/// One file rendered from a template (003-17).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TemplateConfig {
+    /// Path of the template. Required.
+    pub source: String,
+    /// Path of the file that is written. Required.
+    pub destination: String,
+    /// From one rendering to the next, 1 s – 7 days. Default 60 s.
+    #[serde(with = "crate::time::text")]
+    pub period: Duration,
+}
+
+impl Default for TemplateConfig {
+    fn default() -> Self {
+        TemplateConfig {
+            source: String::new(),
+            destination: String::new(),
+            period: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Services found in Consul.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConsulConfig {
+    /// `false`: Consul is not asked. Default `true`.
+    pub enabled: bool,
+    /// Base URLs of agents, at most 16; the next one is asked when one fails.
+    /// Default `["http://consul:8500"]`.
+    pub urls: Vec<String>,
+    /// Token for what concerns the agent and the cluster: agent self, members, maintenance of
+    /// the node; writing config entries, intentions and policies. `None`: `service_token`.
+    pub agent_token: Option<TokenSource>,
+    /// Token for what concerns services: registering them, finding them, their keys and
+    /// certificates. `None`: anonymous.
+    pub service_token: Option<TokenSource>,
+    /// The datacenter that is asked. `None`: that of the agent.
+    pub datacenter: Option<String>,
+    /// Datacenters to fall back to, in this order, at most 16; their instances are used when
+    /// those before have none that can be called.
+    pub fallback_datacenters: Vec<String>,
+    /// Only instances with all of these tags, at most 16.
+    pub tags: Vec<String>,
+    /// Only instances that this filter expression of Consul accepts, at most 2048 bytes.
+    pub filter: Option<String>,
+    /// Sorts instances by round-trip time from this node; `_agent` is the agent's own.
+    pub near: Option<String>,
+    /// How consistent answers have to be. Default `default`.
+    pub consistency: Consistency,
+    /// Oldest answer of a server without contact to the leader that is still taken, with
+    /// `stale`. Default 5 min.
+    #[serde(with = "crate::time::text")]
+    pub max_stale: Duration,
+    /// Oldest answer that the agent may give from its cache, with `cached`. Default 30 s.
+    #[serde(with = "crate::time::text")]
+    pub max_age: Duration,
+    /// How much older than `max_age` it may be while the servers cannot be reached, with
+    /// `cached`. `None`: no older.
+    #[serde(with = "optional")]
+    pub stale_if_error: Option<Duration>,
+    /// `true`: only instances all of whose checks pass. `false`: the others too, with their
+    /// condition, for when no better one is left. Default `true`.
+    pub passing_only: bool,
+    /// How changes are waited for: blocking queries, or plain ones now and then.
+    pub watch: WatchConfig,
+    /// Deadline of one request, for a blocking one on top of its wait. Default 10 s.
+    #[serde(with = "crate::time::text")]
+    pub timeout: Duration,
+    /// How instances are called whose metadata names neither `scheme` nor `protocol`.
+    /// Default `http`.
+    pub scheme: InstanceScheme,
+    /// Key of the metadata that holds an instance's health path; a value that does not begin
+    /// with `/` is left out. Default `health`; empty for none.
+    pub health_meta: String,
+    /// Largest reply, in bytes, 1 KiB – 1 GiB. Default 64 MiB.
+    pub max_bytes: usize,
+    /// Certificates for `https` agents.
+    pub tls: ConsulTlsConfig,
+    /// Files rendered from what Consul knows, at most 64.
+    pub templates: Vec<TemplateConfig>,
+}
+
+impl Default for ConsulConfig {
+    fn default() -> Self {
+        ConsulConfig {
+            enabled: true,
+            urls: vec!["http://consul:8500".to_owned()],
+            agent_token: None,
+            service_token: None,
+            datacenter: None,
+            fallback_datacenters: Vec::new(),
+            tags: Vec::new(),
+            filter: None,
+            near: None,
+            consistency: Consistency::Default,
+            max_stale: Duration::from_secs(300),
+            max_age: Duration::from_secs(30),
+            stale_if_error: None,
+            passing_only: true,
+            watch: WatchConfig::default(),
+            timeout: Duration::from_secs(10),
+            scheme: InstanceScheme::Http,
+            health_meta: "health".to_owned(),
+            max_bytes: 64 << 20,
+            tls: ConsulTlsConfig::default(),
+            templates: Vec::new(),
+        }
+    }
+}
+
+impl ConsulConfig {
+    /// The defaults for an agent at `url`.
+    #[must_use]
+    pub fn at(url: impl Into<String>) -> Self {
+        ConsulConfig { urls: vec![url.into()], ..ConsulConfig::default() }
+    }
+
+    /// As the Datapunk standard has it (seed 003): waits of 300 s.
+    #[must_use]
+    pub fn standard() -> Self {
+        ConsulConfig { watch: WatchConfig::standard(), ..ConsulConfig::default() }
+    }
+
+    /// As the Datapunk module has it (seed 004): waits of 30 s.
+    #[must_use]
+    pub fn module() -> Self {
+        let watch = WatchConfig::module(Duration::from_secs(30));
+        ConsulConfig { watch, ..ConsulConfig::default() }
+    }
+}

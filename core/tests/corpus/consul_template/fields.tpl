@@ -1,0 +1,1 @@
+{{ range service "v1.web@dc2" }}{{ if .Meta.zone }}{{ index .Meta "a-b" }}{{ else }}-{{ end }}{{ range .Tags }}{{ . }}{{ end }}{{ end }}

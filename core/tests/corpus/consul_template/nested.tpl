@@ -1,0 +1,1 @@
+{{ range services }}{{ range service .Name }}{{ .ID }} {{ end }}{{ end }}{{ keyOrDefault "a/b" "x" }}

@@ -1,0 +1,1 @@
+{{ range services }}{{ else }}{{ else }}{{ end }}{{ end }}

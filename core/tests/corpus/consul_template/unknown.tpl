@@ -1,0 +1,1 @@
+{{ $x := key "a" | toLower }}
