@@ -5,6 +5,7 @@
 //! | How many nanoseconds is a decision? | `benches/core.rs` (criterion) | `cases.rs` |
 //! | How many instructions and allocations is a decision, exactly? | `bin/counts.rs` | `cases.rs`, `callgrind.rs` |
 //! | The same of each policy alone, and of other crates? | `benches/policies.rs`, `bin/counts.rs` | `policies/` |
+//! | What is a cache hit, what a miss, and how many hits are there? | `benches/cache.rs`, `benches/hit_ratio.rs` | `caches.rs` |
 //! | How many bytes do policies take? | `benches/memory.rs` | |
 //! | What do other crates do where breakers go wrong? | `bin/peers.rs` (feature `peers`) | `sequences/` |
 //! | What does Origin add to the HTTP client below it? | `bin/adapters.rs` | `pairs/`, `callgrind.rs` |
@@ -12,6 +13,7 @@
 //! Wall-clock time is reported and never judged: it belongs to the machine and to whoever else
 //! is using it. Judged are counts, which are the same for everybody with the same compiler.
 
+pub mod caches;
 pub mod callgrind;
 pub mod cases;
 pub mod pairs;

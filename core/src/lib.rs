@@ -45,6 +45,7 @@
 //! ```
 
 pub mod address;
+pub mod cache;
 pub mod call;
 pub mod config;
 pub mod consul;

@@ -15,9 +15,11 @@
 //! | `guard.rs` | what a service is protected by: breaker, budget, limits, waits, hedges |
 //! | `endpoint.rs` | what is known of endpoints and tiers, and of their latency |
 //! | `balance.rs` | pick and release over 3 to 100 000 endpoints |
+//! | `cache.rs` | looking up, storing and keys of the response cache |
 //! | `peers.rs` | the other crates |
 
 mod balance;
+mod cache;
 mod endpoint;
 mod guard;
 #[cfg(feature = "peers")]
@@ -84,7 +86,12 @@ impl Case {
 
 /// The cases of Origin's policies.
 pub fn cases() -> impl Iterator<Item = &'static Case> {
-    EMPTY.iter().chain(guard::CASES).chain(endpoint::CASES).chain(balance::CASES)
+    EMPTY
+        .iter()
+        .chain(guard::CASES)
+        .chain(endpoint::CASES)
+        .chain(balance::CASES)
+        .chain(cache::CASES)
 }
 
 /// The cases of other crates; none without the feature `peers`.

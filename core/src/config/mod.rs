@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod balance;
 pub mod breaker;
+pub mod cache;
 mod check;
 pub mod checks;
 pub mod classes;
@@ -48,6 +49,7 @@ use serde::{Deserialize, Serialize};
 pub use backoff::{BackoffConfig, Jitter, PushbackRule};
 pub use balance::{BalanceConfig, BalanceKind, Match, RouteConfig, SlowStartConfig};
 pub use breaker::{BreakerConfig, HalfOpenBy, Mode};
+pub use cache::{CacheConfig, CacheEviction, SharedCacheConfig};
 pub use check::{ConfigError, Rules, StatusSet, check_service_name};
 pub use checks::{CheckKind, ChecksConfig};
 pub use classes::{ClassesConfig, FaultClass, MethodClass};
