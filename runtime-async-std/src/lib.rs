@@ -61,7 +61,7 @@ pub use origin_driver::core::ops::secrets::Secret;
 pub use origin_driver::core::ops::storage::Object;
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
-pub use origin_driver::{CheckTarget, Roots, Streaming, command_check};
+pub use origin_driver::{CheckTarget, Identity, Roots, Streaming, command_check};
 pub use runtime::{AsyncIo, Executor, Task};
 
 #[cfg(feature = "async-std")]

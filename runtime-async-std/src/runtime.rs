@@ -162,4 +162,12 @@ impl<E: Executor> AsyncRuntime for AsyncIo<E> {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.executor.spawn(Box::pin(task));
     }
+
+    async fn unblock<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        // Dropped, such a task would be cancelled if it has not begun, which is as well.
+        Some(blocking::unblock(work).await)
+    }
 }

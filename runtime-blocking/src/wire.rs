@@ -9,23 +9,17 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use http::Uri;
 use origin_core::outcome::{Fault, Sent};
+use origin_driver::carry::Limit;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, time,
 };
 use ureq::{Error, Timeout};
-
-/// Name lookups that may be under way at the same time; the system's resolver can hang.
-const LOOKUPS: usize = 64;
-static LOOKING: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     /// The exchange this thread is in: its limit, and whether it has written anything.
@@ -146,11 +140,11 @@ impl Connector for Dial {
 }
 
 fn open(host: &str, port: u16, by: Option<Instant>, reason: Timeout) -> Result<TcpStream, Error> {
-    let addresses = match host.parse::<IpAddr>() {
-        Ok(ip) => vec![SocketAddr::from((ip, port))],
-        Err(_) => look_up(host.to_owned(), port, by, reason)?,
-    };
-    dial(&addresses, by, reason)
+    let limit = by.map_or_else(|| Limit::within(Duration::MAX), Limit::until);
+    origin_driver::carry::open(host, port, &limit).map_err(|fault| match fault {
+        Fault::Timeout => Error::Timeout(reason),
+        fault => unconnected(fault),
+    })
 }
 
 /// Opens a connection until `by` and closes it. `connecting`: whether it is the limit of
@@ -158,71 +152,6 @@ fn open(host: &str, port: u16, by: Option<Instant>, reason: Timeout) -> Result<T
 pub(crate) fn reach(host: &str, port: u16, by: Instant, connecting: bool) -> Result<(), Fault> {
     let reason = if connecting { Timeout::Connect } else { Timeout::PerCall };
     open(host, port, Some(by), reason).map(drop).map_err(|error| why_unconnected(&error))
-}
-
-/// Looks a name up in a helper thread, which may outlive the limit but is counted until it ends.
-fn look_up(
-    host: String,
-    port: u16,
-    by: Option<Instant>,
-    reason: Timeout,
-) -> Result<Vec<SocketAddr>, Error> {
-    struct Seat;
-    impl Drop for Seat {
-        fn drop(&mut self) {
-            LOOKING.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-    let span = left(by, reason)?;
-    let seat = Seat;
-    if LOOKING.fetch_add(1, Ordering::Relaxed) >= LOOKUPS {
-        return Err(unconnected(Fault::Resolve));
-    }
-    let (sender, receiver) = mpsc::sync_channel(1);
-    thread::Builder::new()
-        .name("origin-lookup".into())
-        .spawn(move || {
-            let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-            drop(seat);
-            // Nobody waits any more once the limit has passed.
-            let _ = sender.send(found);
-        })
-        .map_err(|_| unconnected(Fault::Resolve))?;
-    let found = match span {
-        Some(span) => receiver.recv_timeout(span),
-        None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
-    };
-    match found {
-        Ok(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
-        Err(RecvTimeoutError::Timeout) => Err(Error::Timeout(reason)),
-        _ => Err(unconnected(Fault::Resolve)),
-    }
-}
-
-/// Connects to the first address that answers. Each gets an equal share of the time that is left.
-fn dial(
-    addresses: &[SocketAddr],
-    by: Option<Instant>,
-    reason: Timeout,
-) -> Result<TcpStream, Error> {
-    let mut last = unconnected(Fault::Connect);
-    for (tried, address) in (0_u32..).zip(addresses) {
-        let others = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_sub(tried);
-        let result = match left(by, reason)? {
-            // The least that is not refused as zero.
-            Some(span) => TcpStream::connect_timeout(
-                address,
-                (span / others.max(1)).max(Duration::from_micros(1)),
-            ),
-            None => TcpStream::connect(address),
-        };
-        last = match result {
-            Ok(stream) => return Ok(stream),
-            Err(e) if is_late(&e) => Error::Timeout(reason),
-            Err(_) => unconnected(Fault::Connect),
-        };
-    }
-    Err(last)
 }
 
 /// Whether a socket's own limit passed: platforms differ in how they say so.

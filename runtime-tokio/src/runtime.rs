@@ -105,4 +105,12 @@ impl AsyncRuntime for Tokio {
             handle.spawn(task);
         }
     }
+
+    async fn unblock<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        // The same here; and while a runtime shuts down it refuses the work.
+        tokio::runtime::Handle::try_current().ok()?.spawn_blocking(work).await.ok()
+    }
 }

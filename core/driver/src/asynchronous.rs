@@ -18,6 +18,7 @@ use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
 
 use crate::background::attend;
+use crate::carry;
 use crate::flight::{Exchanged, Flight, Next, Shot};
 use crate::guards::JobGuard;
 use crate::hub::{Hub, Slot, lock};
@@ -46,6 +47,13 @@ pub trait AsyncRuntime: Runtime<Body = Body<Self>> {
 
     /// Runs a task in the background. One that cannot be run is dropped.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
+
+    /// Runs work that blocks on a thread made for that. `None` when there is none for it. It goes
+    /// on when the future is dropped.
+    fn unblock<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Option<T>> + Send;
 }
 
 /// Runs one call and collects its response.
@@ -376,10 +384,14 @@ pub(crate) async fn perform<R: AsyncRuntime>(
     mut guard: JobGuard<R>,
     job: Job,
 ) -> bool {
+    let (request, max_body) = match job.work {
+        Work::Http { request, max_body } => (request, max_body),
+        work => {
+            let outcome = carry::aside(runtime, guard.carrier.clone(), work, job.deadline).await;
+            return guard.finish(outcome);
+        }
+    };
     let exchange = async {
-        let Work::Http { request, max_body } = job.work else {
-            return Ok(JobOutcome::Impossible("not built in".into()));
-        };
         let (head, body) =
             runtime.exchange(request).await.map_err(|(fault, _)| fault)?.into_parts();
         let body = collect(body, max_body as u64).await?;

@@ -14,6 +14,7 @@ use origin_core::ops::{Flow, Step};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
 
+use crate::carry::Limit;
 use crate::flight::{Exchanged, Flight, Next, Shot};
 use crate::guards::JobGuard;
 use crate::hub::{Hub, Slot, lock};
@@ -198,8 +199,13 @@ fn park<R: BlockingRuntime>(flight: &Flight<R>, until: Time, epoch: u64) {
 /// Does a job and brings its result back; says so if the thread unwinds on the way. Returns
 /// whether the fetch was redirected and goes on.
 pub(crate) fn perform<R: BlockingRuntime>(runtime: &R, mut guard: JobGuard<R>, job: Job) -> bool {
-    let Work::Http { request, max_body } = job.work else {
-        return guard.finish(JobOutcome::Impossible("not built in".into()));
+    let (request, max_body) = match job.work {
+        Work::Http { request, max_body } => (request, max_body),
+        work => {
+            let limit = Limit::within(runtime.now().until(job.deadline));
+            let outcome = guard.carrier.carry(work, &limit);
+            return guard.finish(outcome);
+        }
     };
     let exchanged = runtime
         .exchange(request, job.deadline, job.deadline)

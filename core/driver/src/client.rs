@@ -13,6 +13,7 @@ use origin_core::ops::{Caller, Flow};
 use origin_core::snapshot::Snapshot;
 use origin_core::{Config, ConfigError, Error};
 
+use crate::around;
 use crate::checks;
 use crate::custom::CheckTarget;
 use crate::hub::{Customs, Hub};
@@ -261,6 +262,7 @@ impl<R: Runtime> Builder<R> {
         checks::possible::<R>(&self.config, &self.customs)?;
         let rules = Rules::of(&self.config.policy, "policy")?;
         let limits = &self.config.limits;
+        let carrier = around::carrier(&self.config, &self.roots)?;
         let runtime = R::build(&Options {
             connect: rules.connect,
             max_head: limits.head,
@@ -271,7 +273,7 @@ impl<R: Runtime> Builder<R> {
         // The driver is where randomness enters: once, here, unless the user chose a seed.
         let seed =
             self.config.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
-        let hub = Hub::new(runtime, self.config, seed, self.token, self.customs)?;
+        let hub = Hub::new(runtime, self.config, seed, self.token, self.customs, carrier)?;
         Ok(Client { hub: Arc::new(hub) })
     }
 }

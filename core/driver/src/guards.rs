@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use event_listener::Event;
 use origin_core::job::{CheckId, CheckOutcome, Job, JobId, JobOutcome};
 
+use crate::carry::Carrier;
 use crate::hub::{Hub, Slot, lock};
 use crate::runtime::Runtime;
 
@@ -14,11 +15,13 @@ use crate::runtime::Runtime;
 pub(crate) struct JobGuard<R: Runtime> {
     hub: Weak<Hub<R>>,
     id: Option<JobId>,
+    pub(crate) carrier: Arc<Carrier>,
 }
 
 impl<R: Runtime> JobGuard<R> {
     pub(crate) fn new(hub: &Arc<Hub<R>>, job: &Job) -> JobGuard<R> {
-        JobGuard { hub: Arc::downgrade(hub), id: Some(job.id) }
+        let carrier = hub.carrier.clone();
+        JobGuard { hub: Arc::downgrade(hub), id: Some(job.id), carrier }
     }
 
     /// Returns whether the fetch was redirected and goes on.

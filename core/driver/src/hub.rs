@@ -18,6 +18,7 @@ use origin_core::snapshot::Snapshot;
 use origin_core::{Config, ConfigError, Error, Service, Time};
 
 use crate::around;
+use crate::carry::Carrier;
 use crate::custom::{Custom, Threads};
 use crate::runtime::Runtime;
 
@@ -71,6 +72,8 @@ pub struct Hub<R> {
     slots: RwLock<BTreeMap<Arc<str>, Arc<Slot>>>,
     next_call: AtomicU64,
     pub(crate) customs: Customs,
+    /// Does the jobs that are no HTTP exchange.
+    pub(crate) carrier: Arc<Carrier>,
     /// Notified when the client is dropped.
     pub(crate) closed: Arc<Event>,
     /// Notified when a background should look again, also because the client was dropped.
@@ -87,6 +90,7 @@ impl<R: Runtime> Hub<R> {
         seed: u64,
         token: Option<Token>,
         customs: Customs,
+        carrier: Carrier,
     ) -> Result<Hub<R>, ConfigError> {
         let directory = Directory::new(&config, seed, &around::surroundings(&config))?;
         let directory = directory.map(Mutex::new);
@@ -98,6 +102,7 @@ impl<R: Runtime> Hub<R> {
             slots: RwLock::default(),
             next_call: AtomicU64::new(0),
             customs,
+            carrier: Arc::new(carrier),
             closed: Arc::new(Event::new()),
             news: Arc::new(Event::new()),
             #[cfg(feature = "hyper")]

@@ -14,6 +14,7 @@
 //! | `asynchronous.rs` | the async loop over hyper's pooled client (feature `hyper`) |
 //! | `blocking.rs` | its plain twin |
 //! | `background.rs`, `thread.rs` | what goes on beside calls, as a task or as a thread |
+//! | `carry/` | the jobs that are no HTTP exchange: DNS messages, Redis commands, files |
 //! | `checks.rs`, `custom.rs`, `guards.rs` | health checks: polling, those of applications, results |
 //! | `hyper.rs`, `tls.rs` | connections and TLS shared by the async adapters |
 //!
@@ -97,6 +98,7 @@ pub mod asynchronous;
 #[cfg(feature = "hyper")]
 mod background;
 pub mod blocking;
+pub mod carry;
 mod checks;
 mod client;
 mod custom;
@@ -119,7 +121,7 @@ pub use custom::{CheckTarget, command_check};
 pub use hub::{Hub, Slot};
 pub use request::{RequestBuilder, Upstream};
 pub use response::Streaming;
-pub use roots::Roots;
+pub use roots::{Identity, Roots};
 pub use runtime::{Options, Runtime};
 
 pub use origin_core as core;

@@ -1,6 +1,6 @@
 //! Redis as the core sees it: commands and replies as data. What is kept there, and what is
-//! believed of what is found there, is decided here; connecting, authenticating and the protocol
-//! on the wire are the adapters'.
+//! believed of what is found there, is decided here; connecting and authenticating are the
+//! driver's.
 //!
 //! | file | what it decides |
 //! |---|---|
@@ -9,6 +9,7 @@
 //! | [`value`] | the text form of a list of instances, and what of a foreign text is believed |
 //! | [`level`] | the second level of discovery: asking, storing, invalidating |
 //! | [`link`] | leaving Redis alone while it fails |
+//! | [`resp`] | the protocol on the wire |
 //! | [`knowledge`] | what nodes tell each other about open breakers |
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ pub mod keys;
 pub mod knowledge;
 pub mod level;
 pub mod link;
+pub mod resp;
 pub mod server;
 mod settings;
 pub mod value;
@@ -56,8 +58,7 @@ impl Command {
     }
 }
 
-/// One reply. Adapters convert what they get, at most some thousand elements and some megabytes
-/// of it; the rest is an error.
+/// One reply. A pipeline brings at most as much of them as [`resp::Bounds`] says; more is an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// Nothing there.
