@@ -16,6 +16,7 @@ use crate::policy::{
     backoff, balance, breaker, budget, concurrency, health, hedge, latency, outlier, queue, rate,
     remaining, stall, throttle, tiers, timeout, tokens,
 };
+use crate::redis;
 use crate::time::DurationText;
 
 /// A refused configuration: which field, and what is wrong with it.
@@ -215,9 +216,15 @@ impl Config {
         if let Some(discovery) = &self.discovery {
             discovery.check()?;
         }
+        if let Some(redis) = &self.redis {
+            redis::Settings::of(redis, "redis")?;
+        }
         for (name, service) in &self.services {
             let path = format!("services.{name}");
             service_name(name).map_err(|reason| ConfigError::new(&path, reason))?;
+            if let Some(discovery) = &self.discovery {
+                discovery.sources(&format!("{path}.lookup.order"), &service.lookup.order)?;
+            }
             for (index, endpoint) in service.endpoints.iter().enumerate() {
                 let field = format!("{path}.endpoints[{index}].address");
                 let address = Address::parse(&endpoint.address)
@@ -255,43 +262,6 @@ impl Config {
             return Err(ConfigError::new("limits.head", "must be between 8 KiB and 16 MiB"));
         }
         field::At("limits").span("idle_timeout", limits.idle_timeout).map(drop)
-    }
-}
-
-impl super::DiscoveryConfig {
-    fn check(&self) -> Result<(), ConfigError> {
-        let address = Address::parse(&self.url)
-            .map_err(|e| ConfigError::new("discovery.url", e.to_string()))?;
-        if !address.is_http() {
-            return Err(ConfigError::new("discovery.url", "must begin with http:// or https://"));
-        }
-        for (name, span) in [
-            ("ttl", self.ttl),
-            ("timeout", self.timeout),
-            ("backoff", self.backoff),
-            ("backoff_max", self.backoff_max),
-        ] {
-            field::At("discovery").span(name, span)?;
-        }
-        if self.refresh_ahead >= self.ttl {
-            return Err(ConfigError::new(
-                "discovery.refresh_ahead",
-                format!(
-                    "{} is not shorter than discovery.ttl of {}",
-                    DurationText(self.refresh_ahead),
-                    DurationText(self.ttl)
-                ),
-            ));
-        }
-        field::At("discovery")
-            .ordered(("backoff", self.backoff), ("backoff_max", self.backoff_max))?;
-        if !(64..=1 << 30).contains(&self.max_bytes) {
-            return Err(ConfigError::new(
-                "discovery.max_bytes",
-                "must be between 64 bytes and 1 GiB",
-            ));
-        }
-        Ok(())
     }
 }
 

@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::field::At;
 use super::{
     ConfigError, ConsulConfig, DnsConfig, EnvironmentConfig, FileConfig, RemovalConfig,
     SnapshotConfig,
 };
-use crate::discovery::SourceKind;
+use crate::address::Address;
+use crate::consul::{self, watch};
+use crate::discovery::{SourceKind, environment, file, kept, removal};
+use crate::dns;
+use crate::time::DurationText;
 
 /// What becomes of the answers of several sources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -133,6 +138,52 @@ impl DiscoveryConfig {
         }
     }
 
+    /// Checks it, sources and all.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let at = At("discovery");
+        self.sources("discovery.order", &self.order)?;
+        if !self.url.is_empty() {
+            let address = Address::parse(&self.url).map_err(|e| at.refuse("url", e.to_string()))?;
+            if !address.is_http() {
+                return Err(at.refuse("url", "must begin with http:// or https://"));
+            }
+        }
+        for (name, span) in [
+            ("ttl", self.ttl),
+            ("negative_ttl", self.negative_ttl),
+            ("timeout", self.timeout),
+            ("backoff", self.backoff),
+            ("backoff_max", self.backoff_max),
+        ] {
+            at.span(name, span)?;
+        }
+        if self.refresh_ahead >= self.ttl {
+            let (ahead, ttl) = (DurationText(self.refresh_ahead), DurationText(self.ttl));
+            let reason = format!("{ahead} is not shorter than discovery.ttl of {ttl}");
+            return Err(at.refuse("refresh_ahead", reason));
+        }
+        at.ordered(("backoff", self.backoff), ("backoff_max", self.backoff_max))?;
+        if !(64..=1 << 30).contains(&self.max_bytes) {
+            return Err(at.refuse("max_bytes", "must be between 64 bytes and 1 GiB"));
+        }
+        at.within("max_services", self.max_services, 1..=100_000)?;
+        removal::Settings::of(&self.removal, "discovery.removal")?;
+        if let Some(consul) = &self.consul {
+            consul::Settings::of(consul, "discovery.consul")?;
+            watch::Settings::of(&consul.watch, "discovery.consul.watch")?;
+        }
+        if let Some(dns) = &self.dns {
+            dns::Settings::of(dns, "discovery.dns")?;
+        }
+        if self.file.path.is_some() {
+            file::Settings::of(&self.file, "discovery.file")?;
+        }
+        if self.snapshot.path.is_some() {
+            kept::Settings::of(&self.snapshot, "discovery.snapshot")?;
+        }
+        environment::Settings::of(&self.environment, "discovery.environment").map(drop)
+    }
+
     /// The sources in `order`, or all there are.
     ///
     /// # Errors
@@ -145,7 +196,7 @@ impl DiscoveryConfig {
         if order.is_empty() {
             let all: Vec<_> = SourceKind::ALL.into_iter().filter(|kind| self.has(*kind)).collect();
             if all.is_empty() {
-                let reason = "is not an absolute http URL, and no other source is configured";
+                let reason = "\"\" is not an address, and no other source is configured";
                 return Err(ConfigError::new("discovery.url", reason));
             }
             return Ok(all);
