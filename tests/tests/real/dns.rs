@@ -38,14 +38,14 @@ fn rfc2782(server: std::net::SocketAddr) -> DnsConfig {
 }
 
 fn srv(priority: u16, server: &FaultServer) -> Srv {
-    Srv { priority, weight: 1, port: server.addr().port(), target: "localhost.test.".into() }
+    Srv { priority, weight: 1, port: server.addr().port(), target: "localhost.test".into() }
 }
 
 fn case_003_16_srv_records_that_change_are_followed<S: Subject>() {
     let Some(bind) = bind::start() else { return };
     let servers = [FaultServer::start().unwrap(), FaultServer::start().unwrap()];
     bind.update(&["add localhost.test. 1 A 127.0.0.1".to_owned()]).unwrap();
-    bind.services("_web._tcp.test.", &[srv(1, &servers[0]), srv(2, &servers[1])]).unwrap();
+    bind.services("_web._tcp.test", &[srv(1, &servers[0]), srv(2, &servers[1])]).unwrap();
     let client = client::<S>(rfc2782(bind.address()));
     let _background = S::background(&client);
     assert_eq!(get(&client, "web", "/x").unwrap().status, 200);
@@ -55,8 +55,8 @@ fn case_003_16_srv_records_that_change_are_followed<S: Subject>() {
     let clusters: Vec<_> =
         snapshot.service("web").unwrap().endpoints.iter().map(|e| e.cluster.to_string()).collect();
     assert_eq!(clusters, ["srv-1", "srv-2"]);
-    bind.update(&["delete _web._tcp.test. SRV".to_owned()]).unwrap();
-    bind.services("_web._tcp.test.", &[srv(1, &servers[1])]).unwrap();
+    bind.update(&["del _web._tcp.test. SRV".to_owned()]).unwrap();
+    bind.services("_web._tcp.test", &[srv(1, &servers[1])]).unwrap();
     within(Duration::from_secs(15), "the change is followed", || {
         let _ = get(&client, "web", "/y");
         known(&client, "web") == [servers[1].url()]
@@ -76,9 +76,9 @@ fn an_answer_too_large_for_udp_is_fetched_over_tcp_as_a_whole() {
         priority: 2,
         weight: 1,
         port: if port == 20_000 + n { 30_000 } else { 20_000 + n },
-        target: "localhost.test.".into(),
+        target: "localhost.test".into(),
     }));
-    bind.services("_web._tcp.test.", &records).unwrap();
+    bind.services("_web._tcp.test", &records).unwrap();
     let client = client::<Tokio>(rfc2782(bind.address()));
     assert_eq!(get(&client, "web", "/x").unwrap().status, 200);
     assert_eq!(known(&client, "web").len(), 280);
