@@ -56,12 +56,16 @@ mod runtime;
 
 pub use origin_driver::core;
 pub use origin_driver::core::config::{Config, Policy};
+pub use origin_driver::core::discovery::Candidate;
+pub use origin_driver::core::discovery::delivery::Handler;
 pub use origin_driver::core::notice::Notice;
 pub use origin_driver::core::ops::secrets::Secret;
 pub use origin_driver::core::ops::storage::Object;
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
-pub use origin_driver::{CheckTarget, Identity, Roots, Streaming, command_check};
+pub use origin_driver::{
+    CallbackError, CheckTarget, Identity, Roots, Streaming, Update, WatchStatus, command_check,
+};
 pub use runtime::{AsyncIo, Executor, Task};
 
 #[cfg(feature = "async-std")]
@@ -81,6 +85,10 @@ mod on_async_std {
     pub type RequestBuilder = origin_driver::RequestBuilder<AsyncStd>;
     /// The body of a streamed response; read it with `chunk().await`.
     pub type Body = origin_driver::asynchronous::Body<AsyncStd>;
+    /// Waits for updates of a watched service: [`Client::watch`].
+    pub type Watch = origin_driver::asynchronous::Watch<AsyncStd>;
+    /// A callback that is told of changes: [`Client::on_change`].
+    pub type Subscription = origin_driver::Subscription<AsyncStd>;
 }
 
 /// The same on smol.
@@ -112,4 +120,8 @@ pub mod smol {
     pub type RequestBuilder = origin_driver::RequestBuilder<Smol>;
     /// The body of a streamed response; read it with `chunk().await`.
     pub type Body = origin_driver::asynchronous::Body<Smol>;
+    /// Waits for updates of a watched service: [`Client::watch`].
+    pub type Watch = origin_driver::asynchronous::Watch<Smol>;
+    /// A callback that is told of changes: [`Client::on_change`].
+    pub type Subscription = origin_driver::Subscription<Smol>;
 }

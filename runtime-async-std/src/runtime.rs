@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,9 +15,9 @@ use hyper::rt::{Sleep, Timer as _};
 use origin_core::ops::Flow;
 use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
-use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply};
+use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply, Watch};
 use origin_driver::hyper::{Limited, Pooled};
-use origin_driver::{Hub, Options, Runtime, Slot, Streaming, tls};
+use origin_driver::{Follower, Hub, Line, Options, Runtime, Slot, Streaming, tls};
 use smol_hyper::rt::SmolTimer;
 
 use crate::connect::Connector;
@@ -92,6 +93,7 @@ impl<E: Executor> Runtime for AsyncIo<E> {
     const GRPC: bool = true;
     type Reply<T: Send + 'static> = Reply<T>;
     type Body = Body<AsyncIo<E>>;
+    type Watch = Watch<AsyncIo<E>>;
 
     fn build(options: &Options) -> Result<AsyncIo<E>, ConfigError> {
         let connector = Connector::new(tls::client_config(&options.roots, &[b"h2", b"http/1.1"])?);
@@ -128,6 +130,14 @@ impl<E: Executor> Runtime for AsyncIo<E> {
         request: Request,
     ) -> Reply<Streaming<Body<AsyncIo<E>>>> {
         Box::pin(asynchronous::stream(hub, slot, request))
+    }
+
+    fn watch(hub: &Arc<Hub<Self>>, line: Arc<Line>) -> Watch<Self> {
+        asynchronous::watch(hub, line)
+    }
+
+    fn follow(hub: &Arc<Hub<Self>>, follower: Follower<Self>) -> io::Result<()> {
+        asynchronous::follow(hub, follower)
     }
 
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Reply<T> {

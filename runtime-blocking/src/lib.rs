@@ -53,6 +53,35 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Watching
+//!
+//! Who keeps a list of endpoints elsewhere (a balancer, a dashboard) is told when it changes:
+//! [`Client::watch`] to wait for the next state, [`Client::on_change`] for a callback on a thread
+//! of its own, which is called again when it fails. Discovery is asked only while there is a
+//! background.
+//!
+//! ```
+//! # use origin_lab::{World, WorldSpec};
+//! # let world = World::start(WorldSpec::default()).unwrap();
+//! # let url = world.discovery_url();
+//! use origin_blocking::{Client, Handler};
+//!
+//! let client = Client::builder().discovery(url).build()?;
+//! let background = client.background()?;
+//! let guard = client.on_change("billing", Handler::MetricsUpdate, |update| {
+//!     println!("{} endpoints, known for {:?}", update.endpoints.len(), update.age);
+//!     Ok(())
+//! })?;
+//! for update in client.watch("billing")? {
+//!     println!("version {}: {} endpoints", update.version, update.endpoints.len());
+//! #   assert_eq!(update.endpoints.len(), 6);
+//! #   break;
+//! }
+//! assert_eq!(guard.status().failures, 0);
+//! # drop(background);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! What follows from ureq carrying the requests:
 //!
 //! - HTTP/1.1 only. Redirects are never followed: a 3xx is an answer like any other.
@@ -75,12 +104,16 @@ mod wire;
 pub use origin_driver::blocking::Background;
 pub use origin_driver::core;
 pub use origin_driver::core::config::{Config, Policy};
+pub use origin_driver::core::discovery::Candidate;
+pub use origin_driver::core::discovery::delivery::Handler;
 pub use origin_driver::core::notice::Notice;
 pub use origin_driver::core::ops::secrets::Secret;
 pub use origin_driver::core::ops::storage::Object;
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
-pub use origin_driver::{CheckTarget, Identity, Roots, Streaming, command_check};
+pub use origin_driver::{
+    CallbackError, CheckTarget, Identity, Roots, Streaming, Update, WatchStatus, command_check,
+};
 pub use transport::Blocking;
 
 /// A client for threads. Its calls yield `Result<T, Error>`.
@@ -93,3 +126,7 @@ pub type Upstream = origin_driver::Upstream<Blocking>;
 pub type RequestBuilder = origin_driver::RequestBuilder<Blocking>;
 /// The body of a streamed response: a [`std::io::Read`].
 pub type Body = origin_driver::blocking::Body<Blocking>;
+/// Waits for updates of a watched service: [`Client::watch`]. An iterator.
+pub type Watch = origin_driver::blocking::Watch<Blocking>;
+/// A callback that is told of changes: [`Client::on_change`].
+pub type Subscription = origin_driver::Subscription<Blocking>;

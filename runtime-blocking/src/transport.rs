@@ -10,8 +10,8 @@ use http::Method;
 use origin_core::ops::Flow;
 use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
-use origin_driver::blocking::{self, BlockingRuntime, Body};
-use origin_driver::{Hub, Options, Roots, Runtime, Slot, Streaming};
+use origin_driver::blocking::{self, BlockingRuntime, Body, Watch};
+use origin_driver::{Follower, Hub, Line, Options, Roots, Runtime, Slot, Streaming};
 use ureq::config::AutoHeaderValue;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::{Connector, RustlsConnector};
@@ -65,6 +65,7 @@ impl Runtime for Blocking {
     const GRPC: bool = false;
     type Reply<T: Send + 'static> = Result<T, Error>;
     type Body = Body<Blocking>;
+    type Watch = Watch<Blocking>;
 
     fn build(options: &Options) -> Result<Blocking, ConfigError> {
         let tls = TlsConfig::builder()
@@ -118,6 +119,14 @@ impl Runtime for Blocking {
         request: Request,
     ) -> Result<Streaming<Body<Blocking>>, Error> {
         blocking::stream(hub, slot, request)
+    }
+
+    fn watch(hub: &Arc<Hub<Blocking>>, line: Arc<Line>) -> Watch<Blocking> {
+        blocking::watch(hub, line)
+    }
+
+    fn follow(_: &Arc<Hub<Blocking>>, follower: Follower<Blocking>) -> io::Result<()> {
+        blocking::follow(follower)
     }
 
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Result<T, Error> {

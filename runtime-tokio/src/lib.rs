@@ -58,6 +58,35 @@
 //! # }).unwrap();
 //! ```
 //!
+//! # Watching
+//!
+//! Who keeps a list of endpoints elsewhere (a balancer, a dashboard) is told when it changes:
+//! [`Client::watch`] to wait for the next state, [`Client::on_change`] for a callback, which is
+//! called again when it fails.
+//!
+//! ```
+//! # use origin_lab::{World, WorldSpec};
+//! # let world = World::start(WorldSpec::default()).unwrap();
+//! # let url = world.discovery_url();
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! use origin_tokio::{Client, Handler};
+//!
+//! let client = Client::builder().discovery(url).build()?;
+//! let guard = client.on_change("billing", Handler::MetricsUpdate, |update| {
+//!     println!("{} endpoints, known for {:?}", update.endpoints.len(), update.age);
+//!     Ok(())
+//! })?;
+//! let mut watch = client.watch("billing")?;
+//! while let Some(update) = watch.next().await {
+//!     println!("version {}: {} endpoints", update.version, update.endpoints.len());
+//! #   assert_eq!(update.endpoints.len(), 6);
+//! #   break;
+//! }
+//! assert_eq!(guard.status().failures, 0);
+//! # Ok::<(), origin_tokio::Error>(())
+//! # }).unwrap();
+//! ```
+//!
 //! This crate holds the connector, the clock and the spawning; the loop around them is
 //! `origin-driver`, and every decision is `origin-core`.
 
@@ -65,12 +94,16 @@ mod runtime;
 
 pub use origin_driver::core;
 pub use origin_driver::core::config::{Config, Policy};
+pub use origin_driver::core::discovery::Candidate;
+pub use origin_driver::core::discovery::delivery::Handler;
 pub use origin_driver::core::notice::Notice;
 pub use origin_driver::core::ops::secrets::Secret;
 pub use origin_driver::core::ops::storage::Object;
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
-pub use origin_driver::{CheckTarget, Identity, Roots, Streaming, command_check};
+pub use origin_driver::{
+    CallbackError, CheckTarget, Identity, Roots, Streaming, Update, WatchStatus, command_check,
+};
 pub use runtime::Tokio;
 
 /// A client on tokio. Its calls yield `Send` futures of `Result<T, Error>`.
@@ -83,3 +116,7 @@ pub type Upstream = origin_driver::Upstream<Tokio>;
 pub type RequestBuilder = origin_driver::RequestBuilder<Tokio>;
 /// The body of a streamed response; read it with `chunk().await`.
 pub type Body = origin_driver::asynchronous::Body<Tokio>;
+/// Waits for updates of a watched service: [`Client::watch`].
+pub type Watch = origin_driver::asynchronous::Watch<Tokio>;
+/// A callback that is told of changes: [`Client::on_change`].
+pub type Subscription = origin_driver::Subscription<Tokio>;

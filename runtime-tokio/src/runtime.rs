@@ -1,6 +1,7 @@
 //! Tokio as the driver sees it: connector, clock, sleep, spawn.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,9 +13,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use origin_core::ops::Flow;
 use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
-use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply};
+use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply, Watch};
 use origin_driver::hyper::{Limited, Pooled};
-use origin_driver::{Hub, Options, Runtime, Slot, Streaming, tls};
+use origin_driver::{Follower, Hub, Line, Options, Runtime, Slot, Streaming, tls};
 
 type Sleeper = fn(Duration) -> tokio::time::Sleep;
 type Connector = Limited<HttpsConnector<HttpConnector>, Sleeper>;
@@ -31,6 +32,7 @@ impl Runtime for Tokio {
     const GRPC: bool = true;
     type Reply<T: Send + 'static> = Reply<T>;
     type Body = Body<Tokio>;
+    type Watch = Watch<Tokio>;
 
     fn build(options: &Options) -> Result<Tokio, ConfigError> {
         let mut tcp = HttpConnector::new();
@@ -72,6 +74,14 @@ impl Runtime for Tokio {
         request: Request,
     ) -> Reply<Streaming<Body<Tokio>>> {
         Box::pin(asynchronous::stream(hub, slot, request))
+    }
+
+    fn watch(hub: &Arc<Hub<Tokio>>, line: Arc<Line>) -> Watch<Tokio> {
+        asynchronous::watch(hub, line)
+    }
+
+    fn follow(hub: &Arc<Hub<Tokio>>, follower: Follower<Tokio>) -> io::Result<()> {
+        asynchronous::follow(hub, follower)
     }
 
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Reply<T> {

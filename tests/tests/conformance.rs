@@ -90,3 +90,5 @@ mod soak;
 mod stage;
 #[path = "conformance/tokens.rs"]
 mod tokens;
+#[path = "conformance/watches.rs"]
+mod watches;

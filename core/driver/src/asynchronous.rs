@@ -25,6 +25,7 @@ use crate::hub::{Hub, Slot, lock};
 use crate::hyper::body_fault;
 use crate::response::Streaming;
 use crate::runtime::Runtime;
+pub use crate::watch::asynchronous::{Watch, follow, watch};
 
 /// What an async call yields.
 pub type Reply<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;

@@ -21,6 +21,7 @@ use crate::hub::{Hub, Slot, lock};
 use crate::response::Streaming;
 use crate::runtime::Runtime;
 pub use crate::thread::Background;
+pub use crate::watch::blocking::{Watch, follow, watch};
 
 /// What the blocking loop needs of an adapter, besides [`Runtime`].
 pub trait BlockingRuntime: Runtime<Body = Body<Self>> {

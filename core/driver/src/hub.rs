@@ -21,6 +21,7 @@ use crate::around;
 use crate::carry::Carrier;
 use crate::custom::{Custom, Threads};
 use crate::runtime::Runtime;
+use crate::watch::Watchers;
 
 /// Locks, whatever happened to an earlier holder: the machines have no invariant that a panic
 /// of a driver could break half-way, since each step is one call.
@@ -47,6 +48,8 @@ pub struct Slot {
     discovery_due: AtomicU64,
     /// Its custom checks under way.
     pub(crate) threads: Threads,
+    /// Who is told when its endpoints change.
+    pub(crate) watchers: Watchers,
 }
 
 impl Slot {
@@ -213,6 +216,7 @@ impl<R: Runtime> Hub<R> {
             check_due: AtomicU64::new(0),
             discovery_due: AtomicU64::new(0),
             threads: Threads::default(),
+            watchers: Watchers::default(),
         };
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry(slot.name.clone()).or_insert_with(|| Arc::new(slot)).clone();
@@ -275,6 +279,7 @@ impl<R: Runtime> Hub<R> {
             let resolution = directory.resolve(now, &slot.name);
             let due = directory.call_due(now, &slot.name);
             slot.discovery_due.store(due.as_nanos(), Ordering::Relaxed);
+            slot.watchers.tell(now, &resolution);
             let mut service = lock(&slot.service);
             service.resolve(now, resolution);
             slot.check_due.store(0, Ordering::Release);
@@ -282,6 +287,20 @@ impl<R: Runtime> Hub<R> {
         for slot in slots {
             slot.moved.notify(usize::MAX);
         }
+    }
+
+    /// What discovery knows of a service now, and since when it is so, looked at under the lock of
+    /// the directory: nothing newer is told meanwhile. `None` when it is not from discovery.
+    pub(crate) fn resolve_with<T>(
+        &self,
+        slot: &Slot,
+        look: impl FnOnce(Time, &Resolution, Time) -> T,
+    ) -> Option<T> {
+        let mut directory = lock(self.directory.as_ref().filter(|_| slot.discovered)?);
+        let now = self.runtime.now();
+        let resolution = directory.resolve(now, &slot.name);
+        let changed = directory.version(&slot.name).map_or(now, |(_, changed)| changed);
+        Some(look(now, &resolution, changed))
     }
 
     /// Everything the client knows, at this moment.
@@ -333,5 +352,8 @@ impl<R> Drop for Hub<R> {
     fn drop(&mut self) {
         self.closed.notify(usize::MAX);
         self.news.notify(usize::MAX);
+        for slot in self.slots.get_mut().unwrap_or_else(PoisonError::into_inner).values() {
+            slot.watchers.wake();
+        }
     }
 }

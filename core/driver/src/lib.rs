@@ -15,6 +15,7 @@
 //! | `blocking.rs` | its plain twin |
 //! | `background.rs`, `thread.rs` | what goes on beside calls, as a task or as a thread |
 //! | `carry/` | the jobs that are no HTTP exchange: DNS messages, Redis commands, files |
+//! | `watch/` | being told of changed endpoints |
 //! | `checks.rs`, `custom.rs`, `guards.rs` | health checks: polling, those of applications, results |
 //! | `hyper.rs`, `tls.rs` | connections and TLS shared by the async adapters |
 //!
@@ -27,11 +28,11 @@
 //! use std::time::{Duration, Instant};
 //!
 //! use bytes::Bytes;
-//! use origin_driver::blocking::{self, BlockingRuntime, Body};
+//! use origin_driver::blocking::{self, BlockingRuntime, Body, Watch};
 //! use origin_driver::core::ops::Flow;
 //! use origin_driver::core::outcome::{Fault, Sent};
 //! use origin_driver::core::{ConfigError, Error, Request, Response, Time, Wall};
-//! use origin_driver::{Client, Hub, Options, Runtime, Slot, Streaming};
+//! use origin_driver::{Client, Follower, Hub, Line, Options, Runtime, Slot, Streaming};
 //!
 //! struct Echo(Instant);
 //!
@@ -40,6 +41,7 @@
 //!     const GRPC: bool = false;
 //!     type Reply<T: Send + 'static> = Result<T, Error>;
 //!     type Body = Body<Echo>;
+//!     type Watch = Watch<Echo>;
 //!     fn build(_: &Options) -> Result<Echo, ConfigError> {
 //!         Ok(Echo(Instant::now()))
 //!     }
@@ -58,6 +60,12 @@
 //!     fn stream(hub: Arc<Hub<Echo>>, slot: Arc<Slot>, request: Request)
 //!         -> Result<Streaming<Body<Echo>>, Error> {
 //!         blocking::stream(hub, slot, request)
+//!     }
+//!     fn watch(hub: &Arc<Hub<Echo>>, line: Arc<Line>) -> Watch<Echo> {
+//!         blocking::watch(hub, line)
+//!     }
+//!     fn follow(_: &Arc<Hub<Echo>>, follower: Follower<Echo>) -> io::Result<()> {
+//!         blocking::follow(follower)
 //!     }
 //!     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Result<T, Error> {
 //!         result
@@ -92,8 +100,8 @@
 //! # Ok::<(), Error>(())
 //! ```
 
-#[cfg(feature = "hyper")]
 mod around;
+#[cfg(feature = "hyper")]
 pub mod asynchronous;
 #[cfg(feature = "hyper")]
 mod background;
@@ -115,6 +123,7 @@ mod runtime;
 mod thread;
 #[cfg(feature = "rustls")]
 pub mod tls;
+mod watch;
 
 pub use client::{Builder, Client};
 pub use custom::{CheckTarget, command_check};
@@ -123,5 +132,6 @@ pub use request::{RequestBuilder, Upstream};
 pub use response::Streaming;
 pub use roots::{Identity, Roots};
 pub use runtime::{Options, Runtime};
+pub use watch::{CallbackError, Follower, Line, Subscription, Update, WatchStatus};
 
 pub use origin_core as core;

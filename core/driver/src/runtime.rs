@@ -1,6 +1,7 @@
 //! What an adapter is to the driver: a clock, and a way to run calls. The async and the blocking
 //! half ask for a few functions more, in their own files.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use origin_core::{ConfigError, Request, Response, Time, Wall};
 
 use crate::hub::{Hub, Slot};
 use crate::roots::Roots;
+use crate::watch::{Follower, Line};
 
 /// What an adapter has to know when it is built.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     type Reply<T: Send + 'static>;
     /// The body of a streamed response.
     type Body: Send + 'static;
+    /// What waits for updates of a watched service.
+    type Watch: Send + 'static;
 
     /// Builds it.
     ///
@@ -64,6 +68,15 @@ pub trait Runtime: Sized + Send + Sync + 'static {
         slot: Arc<Slot>,
         request: Request,
     ) -> Self::Reply<crate::response::Streaming<Self::Body>>;
+
+    /// Makes a watch of a subscription.
+    fn watch(hub: &Arc<Hub<Self>>, line: Arc<Line>) -> Self::Watch;
+
+    /// Lets a callback be called beside everything else.
+    ///
+    /// # Errors
+    /// There is nothing to run it on.
+    fn follow(hub: &Arc<Hub<Self>>, follower: Follower<Self>) -> io::Result<()>;
 
     /// A reply that is there already.
     fn ready<T: Send + 'static>(result: Result<T, origin_core::Error>) -> Self::Reply<T>;

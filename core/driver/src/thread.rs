@@ -18,7 +18,7 @@ use crate::guards::{CheckGuard, JobGuard};
 use crate::hub::{Hub, Slot};
 
 /// Longest wait at a stretch, so that a time far away cannot overflow the platform's clock.
-const STRETCH: Duration = Duration::from_secs(3600);
+pub(crate) const STRETCH: Duration = Duration::from_secs(3600);
 /// Pause after the system has refused a thread: more requests would not help it.
 const NO_THREADS: Duration = Duration::from_millis(100);
 

@@ -12,7 +12,7 @@ use origin_core::notice::Notice;
 use origin_core::snapshot::{ServiceSnapshot, Snapshot};
 use origin_core::{Error, Response};
 use origin_driver::blocking::Background;
-use origin_driver::{Builder, Client, Runtime};
+use origin_driver::{Builder, Client, Runtime, Update};
 use origin_lab::{FaultServer, World};
 
 /// A result, and how long it took.
@@ -46,6 +46,12 @@ pub(crate) trait Subject: Runtime<Body: Debug> {
 
     /// The next piece of a streamed body, or the error as text.
     fn chunk(body: &mut Self::Body) -> Result<Option<Bytes>, String>;
+
+    /// The next update of a watch, if it comes within `span`.
+    fn update(watch: &mut Self::Watch, span: Duration) -> Option<Update>;
+
+    /// Does this on the runtime.
+    fn there<T>(make: impl FnOnce() -> T) -> T;
 }
 
 pub(crate) use origin_async_std::AsyncStd;
@@ -123,6 +129,18 @@ macro_rules! asynchronous {
             fn chunk(body: &mut Self::Body) -> Result<Option<Bytes>, String> {
                 $block_on(body.chunk()).map_err(|error| error.to_string())
             }
+
+            fn update(watch: &mut Self::Watch, span: Duration) -> Option<Update> {
+                let late = async {
+                    $sleep(span).await;
+                    None
+                };
+                $block_on(or(watch.next(), late))
+            }
+
+            fn there<T>(make: impl FnOnce() -> T) -> T {
+                $block_on(async { make() })
+            }
         }
     };
 }
@@ -174,6 +192,14 @@ impl Subject for Blocking {
             Ok(count) => Ok(Some(Bytes::copy_from_slice(&buffer[..count]))),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    fn update(watch: &mut Self::Watch, span: Duration) -> Option<Update> {
+        watch.next_within(span)
+    }
+
+    fn there<T>(make: impl FnOnce() -> T) -> T {
+        make()
     }
 }
 
