@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::Why;
 use crate::config::ConfigError;
+use crate::consul::ConsulError;
+use crate::consul::registrar::Refused;
 use crate::discovery::DiscoveryError;
 use crate::request::Report;
 use crate::service::Overload;
@@ -102,6 +104,18 @@ pub enum Error {
         /// What went wrong.
         fault: crate::outcome::Fault,
     },
+    /// What Consul says to a typed call; without a report it was not asked, because the request
+    /// cannot be made.
+    #[error("{error}")]
+    Consul {
+        /// What is wrong; [`ConsulError::is_permission`] tells a token that may not.
+        error: Box<ConsulError>,
+        /// How it came about.
+        report: Option<Box<Report>>,
+    },
+    /// Yours: the service is not registered, or deregistered, here. Nothing was sent.
+    #[error("consul: {0}")]
+    Registration(#[from] Refused),
 }
 
 fn retry_text(retry_in: Option<Duration>) -> String {
@@ -205,6 +219,7 @@ impl Error {
     pub fn service(&self) -> Option<&str> {
         match self {
             Error::Config(_) => None,
+            Error::Consul { .. } | Error::Registration(_) => Some(crate::ops::consul::SERVICE),
             Error::Request { service, .. }
             | Error::Credential { service, .. }
             | Error::Discovery { service, .. }
@@ -217,13 +232,29 @@ impl Error {
         }
     }
 
+    /// How an ended call came about, where that is known.
+    fn report(&self) -> Option<&Report> {
+        match self {
+            Error::Status { report, .. } | Error::Consul { report: Some(report), .. } => {
+                Some(report)
+            }
+            _ => self.failure().map(|failure| &failure.report),
+        }
+    }
+
+    /// What Consul said, where it did.
+    #[must_use]
+    pub fn consul(&self) -> Option<&ConsulError> {
+        match self {
+            Error::Consul { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
     /// Attempts that were made.
     #[must_use]
     pub fn attempts(&self) -> usize {
-        match self {
-            Error::Status { report, .. } => report.attempts.len(),
-            _ => self.failure().map_or(0, |failure| failure.report.attempts.len()),
-        }
+        self.report().map_or(0, |report| report.attempts.len())
     }
 
     /// The status of the last response, if there was one.
@@ -231,7 +262,7 @@ impl Error {
     pub fn status(&self) -> Option<u16> {
         match self {
             Error::Status { status, .. } => Some(*status),
-            _ => match self.failure()?.report.attempts.last()?.outcome {
+            _ => match self.report()?.attempts.last()?.outcome {
                 crate::outcome::Outcome::Answered { status, .. } => Some(status),
                 crate::outcome::Outcome::Failed { .. } => None,
             },
@@ -244,6 +275,7 @@ impl Error {
         match self {
             Error::Discovery { .. } | Error::Body { .. } => true,
             Error::Status { status, .. } => *status >= 500 || *status == 429,
+            Error::Consul { error, .. } => error.retryable(),
             _ => self.failure().is_some_and(|f| f.why != Why::NotRepeatable),
         }
     }
@@ -305,6 +337,11 @@ impl Error {
             Error::Decode { .. } => "check that this is the service and version you expect",
             Error::TooLarge { .. } => "raise the limit or stream the body",
             Error::Body { .. } => "read it again",
+            Error::Consul { error, .. } if error.is_permission() => {
+                "give the client a token with a policy that allows it"
+            }
+            Error::Consul { .. } => "see what Consul says about the request",
+            Error::Registration(_) => "correct what it names",
         }
     }
 }

@@ -81,6 +81,10 @@ mod on_async_std {
     pub type Builder = origin_driver::Builder<AsyncStd>;
     /// A handle on one service.
     pub type Upstream = origin_driver::Upstream<AsyncStd>;
+    /// Consul: own registrations and typed calls.
+    pub type Consul = origin_driver::Consul<AsyncStd>;
+    /// An own registration.
+    pub type Registered = origin_driver::Registered<AsyncStd>;
     /// One request being put together.
     pub type RequestBuilder = origin_driver::RequestBuilder<AsyncStd>;
     /// The body of a streamed response; read it with `chunk().await`.
@@ -116,6 +120,10 @@ pub mod smol {
     pub type Builder = origin_driver::Builder<Smol>;
     /// A handle on one service.
     pub type Upstream = origin_driver::Upstream<Smol>;
+    /// Consul: own registrations and typed calls.
+    pub type Consul = origin_driver::Consul<Smol>;
+    /// An own registration.
+    pub type Registered = origin_driver::Registered<Smol>;
     /// One request being put together.
     pub type RequestBuilder = origin_driver::RequestBuilder<Smol>;
     /// The body of a streamed response; read it with `chunk().await`.

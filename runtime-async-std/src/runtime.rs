@@ -17,7 +17,7 @@ use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply, Watch};
 use origin_driver::hyper::{Limited, Pooled};
-use origin_driver::{Follower, Hub, Line, Options, Runtime, Slot, Streaming, tls};
+use origin_driver::{Follower, Goal, Hub, Line, Options, Runtime, Slot, Streaming, tls};
 use smol_hyper::rt::SmolTimer;
 
 use crate::connect::Connector;
@@ -138,6 +138,14 @@ impl<E: Executor> Runtime for AsyncIo<E> {
 
     fn follow(hub: &Arc<Hub<Self>>, follower: Follower<Self>) -> io::Result<()> {
         asynchronous::follow(hub, follower)
+    }
+
+    fn attend(hub: &Arc<Hub<AsyncIo<E>>>) {
+        asynchronous::attend(hub);
+    }
+
+    fn settle(hub: Arc<Hub<AsyncIo<E>>>, goal: Goal, until: Time) -> Reply<bool> {
+        Box::pin(asynchronous::settle(hub, goal, until))
     }
 
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Reply<T> {

@@ -122,6 +122,10 @@ pub type Client = origin_driver::Client<Blocking>;
 pub type Builder = origin_driver::Builder<Blocking>;
 /// A handle on one service.
 pub type Upstream = origin_driver::Upstream<Blocking>;
+/// Consul: own registrations and typed calls.
+pub type Consul = origin_driver::Consul<Blocking>;
+/// An own registration.
+pub type Registered = origin_driver::Registered<Blocking>;
 /// One request being put together.
 pub type RequestBuilder = origin_driver::RequestBuilder<Blocking>;
 /// The body of a streamed response: a [`std::io::Read`].

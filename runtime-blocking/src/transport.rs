@@ -11,7 +11,7 @@ use origin_core::ops::Flow;
 use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::blocking::{self, BlockingRuntime, Body, Watch};
-use origin_driver::{Follower, Hub, Line, Options, Roots, Runtime, Slot, Streaming};
+use origin_driver::{Follower, Goal, Hub, Line, Options, Roots, Runtime, Slot, Streaming};
 use ureq::config::AutoHeaderValue;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::{Connector, RustlsConnector};
@@ -127,6 +127,10 @@ impl Runtime for Blocking {
 
     fn follow(_: &Arc<Hub<Blocking>>, follower: Follower<Blocking>) -> io::Result<()> {
         blocking::follow(follower)
+    }
+
+    fn settle(hub: Arc<Hub<Blocking>>, goal: Goal, until: Time) -> Result<bool, Error> {
+        blocking::settle(&hub, &goal, until)
     }
 
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Result<T, Error> {

@@ -112,6 +112,10 @@ pub type Client = origin_driver::Client<Tokio>;
 pub type Builder = origin_driver::Builder<Tokio>;
 /// A handle on one service.
 pub type Upstream = origin_driver::Upstream<Tokio>;
+/// Consul: own registrations and typed calls.
+pub type Consul = origin_driver::Consul<Tokio>;
+/// An own registration.
+pub type Registered = origin_driver::Registered<Tokio>;
 /// One request being put together.
 pub type RequestBuilder = origin_driver::RequestBuilder<Tokio>;
 /// The body of a streamed response; read it with `chunk().await`.

@@ -15,7 +15,7 @@ use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply, Watch};
 use origin_driver::hyper::{Limited, Pooled};
-use origin_driver::{Follower, Hub, Line, Options, Runtime, Slot, Streaming, tls};
+use origin_driver::{Follower, Goal, Hub, Line, Options, Runtime, Slot, Streaming, tls};
 
 type Sleeper = fn(Duration) -> tokio::time::Sleep;
 type Connector = Limited<HttpsConnector<HttpConnector>, Sleeper>;
@@ -82,6 +82,14 @@ impl Runtime for Tokio {
 
     fn follow(hub: &Arc<Hub<Tokio>>, follower: Follower<Tokio>) -> io::Result<()> {
         asynchronous::follow(hub, follower)
+    }
+
+    fn attend(hub: &Arc<Hub<Tokio>>) {
+        asynchronous::attend(hub);
+    }
+
+    fn settle(hub: Arc<Hub<Tokio>>, goal: Goal, until: Time) -> Reply<bool> {
+        Box::pin(asynchronous::settle(hub, goal, until))
     }
 
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Reply<T> {

@@ -17,8 +17,9 @@ use origin_core::ops::{Flow, Step};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
 
-use crate::background::attend;
+pub use crate::background::attend;
 use crate::carry;
+use crate::consul::Goal;
 use crate::flight::{Exchanged, Flight, Next, Shot};
 use crate::guards::JobGuard;
 use crate::hub::{Hub, Slot, lock};
@@ -363,6 +364,40 @@ async fn park<R: AsyncRuntime>(flight: &Flight<R>, until: Time, epoch: u64) {
                 let _ = perform(&*hub.runtime, guard, *job).await;
             }
             job::Poll::Wait(at) => or(moved, hub.runtime.sleep_until(at.min(until))).await,
+        }
+    }
+}
+
+/// Waits until own registrations are as `goal` says, carrying what is due if nobody else does.
+/// Yields whether they are.
+///
+/// # Errors
+/// Why they never will be.
+pub async fn settle<R: AsyncRuntime>(
+    hub: Arc<Hub<R>>,
+    goal: Goal,
+    until: Time,
+) -> Result<bool, Error> {
+    attend(&hub);
+    loop {
+        let news = hub.news.listen();
+        if let Some(result) = hub.settled(&goal) {
+            return result.map(|()| true);
+        }
+        let now = hub.runtime.now();
+        if now >= until {
+            return Ok(false);
+        }
+        match hub.poll_desk(now) {
+            job::Poll::Run(job) => {
+                let guard = JobGuard::new(&hub, &job);
+                // Dropped when the time is over, which says nothing about the agent.
+                let work = async {
+                    let _ = perform(&*hub.runtime, guard, *job).await;
+                };
+                or(work, hub.runtime.sleep_until(until)).await;
+            }
+            job::Poll::Wait(at) => or(news, hub.runtime.sleep_until(at.min(until))).await,
         }
     }
 }

@@ -33,7 +33,7 @@ impl<R: AsyncRuntime> Client<R> {
 }
 
 /// Starts the background task of the client, unless there is one.
-pub(crate) fn attend<R: AsyncRuntime>(hub: &Arc<Hub<R>>) {
+pub fn attend<R: AsyncRuntime>(hub: &Arc<Hub<R>>) {
     if !hub.background.swap(true, Ordering::Relaxed) {
         let post = Post { hub: Arc::downgrade(hub), life: Arc::new(()) };
         let (runtime, news) = (hub.runtime.clone(), hub.news.clone());

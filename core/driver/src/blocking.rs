@@ -15,6 +15,7 @@ use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
 
 use crate::carry::Limit;
+use crate::consul::Goal;
 use crate::flight::{Exchanged, Flight, Next, Shot};
 use crate::guards::JobGuard;
 use crate::hub::{Hub, Slot, lock};
@@ -192,6 +193,41 @@ fn park<R: BlockingRuntime>(flight: &Flight<R>, until: Time, epoch: u64) {
                 // A bound, so that a time far away cannot overflow the platform's clock.
                 let span = now.until(at.min(until)).min(Duration::from_secs(3600));
                 let _ = moved.wait_timeout(span);
+            }
+        }
+    }
+}
+
+/// Waits until own registrations are as `goal` says, carrying what is due if nobody else does.
+/// Yields whether they are.
+///
+/// # Errors
+/// Why they never will be.
+pub fn settle<R: BlockingRuntime>(
+    hub: &Arc<Hub<R>>,
+    goal: &Goal,
+    until: Time,
+) -> Result<bool, Error> {
+    loop {
+        let news = hub.news.listen();
+        if let Some(result) = hub.settled(goal) {
+            return result.map(|()| true);
+        }
+        let now = hub.runtime.now();
+        if now >= until {
+            return Ok(false);
+        }
+        match hub.poll_desk(now) {
+            Poll::Run(mut job) => {
+                // Nothing can wake this thread, so an exchange has to end with the wait; cut
+                // short, it counts as one without an answer.
+                job.deadline = job.deadline.min(until);
+                let _ = perform(&*hub.runtime, JobGuard::new(hub, &job), *job);
+            }
+            Poll::Wait(at) => {
+                // A bound, so that a time far away cannot overflow the platform's clock.
+                let span = now.until(at.min(until)).min(Duration::from_secs(3600));
+                let _ = news.wait_timeout(span);
             }
         }
     }

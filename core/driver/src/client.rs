@@ -15,6 +15,7 @@ use origin_core::{Config, ConfigError, Error};
 
 use crate::around;
 use crate::checks;
+use crate::consul::Consul;
 use crate::custom::CheckTarget;
 use crate::hub::{Customs, Hub};
 use crate::request::Upstream;
@@ -71,6 +72,14 @@ impl<R: Runtime> Client<R> {
     #[must_use]
     pub fn secrets(&self) -> Secrets<Client<R>> {
         Secrets::new(self.clone(), self.hub.token.clone())
+    }
+
+    /// Consul: own registrations, and typed calls to its agents.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when `discovery.consul` is not configured, or switched off.
+    pub fn consul(&self) -> Result<Consul<R>, Error> {
+        Consul::of(&self.hub)
     }
 
     /// Everything the client knows at this moment: health, breakers, last successes, failures,

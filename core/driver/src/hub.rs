@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use event_listener::Event;
 use origin_core::config::Rules;
+use origin_core::consul::registry::Registry;
 use origin_core::discovery::Directory;
 use origin_core::discovery::directory::Resolution;
 use origin_core::discovery::plan::configured;
@@ -19,6 +20,7 @@ use origin_core::{Config, ConfigError, Error, Service, Time};
 
 use crate::around;
 use crate::carry::Carrier;
+use crate::consul::Desk;
 use crate::custom::{Custom, Threads};
 use crate::runtime::Runtime;
 use crate::watch::Watchers;
@@ -53,6 +55,20 @@ pub struct Slot {
 }
 
 impl Slot {
+    pub(crate) fn new(service: Service, discovered: bool) -> Slot {
+        Slot {
+            name: service.name().clone(),
+            checked: service.rules().checks.on().into(),
+            service: Mutex::new(service),
+            moved: Event::new(),
+            discovered,
+            check_due: AtomicU64::new(0),
+            discovery_due: AtomicU64::new(0),
+            threads: Threads::default(),
+            watchers: Watchers::default(),
+        }
+    }
+
     /// Whether its endpoints are checked, from now on.
     pub(crate) fn checks_on(&self, on: bool) {
         self.checked.store(on, Ordering::Relaxed);
@@ -72,6 +88,8 @@ pub struct Hub<R> {
     pub(crate) seed: u64,
     pub(crate) token: Option<Token>,
     directory: Option<Mutex<Directory>>,
+    /// Consul for the application, where it is configured.
+    pub(crate) desk: Option<Desk>,
     slots: RwLock<BTreeMap<Arc<str>, Arc<Slot>>>,
     next_call: AtomicU64,
     pub(crate) customs: Customs,
@@ -95,13 +113,15 @@ impl<R: Runtime> Hub<R> {
         customs: Customs,
         carrier: Carrier,
     ) -> Result<Hub<R>, ConfigError> {
-        let directory = Directory::new(&config, seed, &around::surroundings(&config))?;
-        let directory = directory.map(Mutex::new);
+        let around = around::surroundings(&config);
+        let directory = Directory::new(&config, seed, &around)?.map(Mutex::new);
+        let desk = Desk::new(runtime.now(), &config, seed, &around)?;
         let hub = Hub {
             runtime: Arc::new(runtime),
             seed,
             token,
             directory,
+            desk,
             slots: RwLock::default(),
             next_call: AtomicU64::new(0),
             customs,
@@ -207,17 +227,7 @@ impl<R: Runtime> Hub<R> {
             None => Resolution::Absent(Vec::new()),
         };
         service.resolve(now, resolution);
-        let slot = Slot {
-            name: service.name().clone(),
-            checked: service.rules().checks.on().into(),
-            service: Mutex::new(service),
-            moved: Event::new(),
-            discovered,
-            check_due: AtomicU64::new(0),
-            discovery_due: AtomicU64::new(0),
-            threads: Threads::default(),
-            watchers: Watchers::default(),
-        };
+        let slot = Slot::new(service, discovered);
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry(slot.name.clone()).or_insert_with(|| Arc::new(slot)).clone();
         drop(slots);
@@ -239,8 +249,22 @@ impl<R: Runtime> Hub<R> {
         slot.checked.load(Ordering::Relaxed) && !self.background.load(Ordering::Relaxed)
     }
 
-    /// Asks the directory for a job.
+    /// Asks for a job: for a call the directory, for a background own registrations first.
     pub(crate) fn poll_job(&self, now: Time, slot: Option<&Slot>, until: Time) -> Poll {
+        let wait = match (&self.desk, slot) {
+            (Some(desk), None) => match desk.poll(now) {
+                Poll::Run(job) => return Poll::Run(job),
+                Poll::Wait(at) => at,
+            },
+            _ => Time::NEVER,
+        };
+        match self.poll_directory(now, slot, until) {
+            Poll::Wait(at) => Poll::Wait(at.min(wait)),
+            run @ Poll::Run(_) => run,
+        }
+    }
+
+    fn poll_directory(&self, now: Time, slot: Option<&Slot>, until: Time) -> Poll {
         let Some(directory) = &self.directory else { return Poll::Wait(Time::NEVER) };
         let mut directory = lock(directory);
         directory.calendar(now, self.runtime.wall());
@@ -258,6 +282,11 @@ impl<R: Runtime> Hub<R> {
     /// Brings the result of a job back, tells every service, and wakes who waits. Returns whether
     /// another exchange follows at once.
     pub(crate) fn finish_job(&self, id: JobId, outcome: JobOutcome) -> bool {
+        if let Some(desk) = self.desk.as_ref().filter(|_| Registry::owns(id)) {
+            desk.done(self.runtime.now(), id, &outcome);
+            self.news.notify(usize::MAX);
+            return false;
+        }
         let Some(directory) = &self.directory else { return false };
         let now = self.runtime.now();
         let mut directory = lock(directory);
@@ -322,6 +351,7 @@ impl<R: Runtime> Hub<R> {
                 }
             }
         }
+        services.extend(self.agents().map(|slot| lock(&slot.service).snapshot(now)));
         services.sort_by(|a, b| a.name.cmp(&b.name));
         Snapshot { at: now, discovery, services, notices: self.notices() }
     }
@@ -333,11 +363,16 @@ impl<R: Runtime> Hub<R> {
             notices.extend(lock(directory).notices().since(0).cloned());
         }
         let slots: Vec<Arc<Slot>> = self.read_slots().values().cloned().collect();
-        for slot in slots {
+        for slot in slots.iter().chain(self.agents()) {
             notices.extend(lock(&slot.service).notices().since(0).cloned());
         }
         notices.sort_by_key(|notice| notice.at);
         notices
+    }
+
+    /// The agents of Consul as a service: no other one, though it may have the same name.
+    pub(crate) fn agents(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.desk.iter().map(|desk| &desk.agents)
     }
 
     /// The sources of discovery, for errors; those of one service, if it is known.

@@ -13,6 +13,7 @@
 //! | `flight.rs` | one call: core `Call` + lock + trail + drop guard |
 //! | `asynchronous.rs` | the async loop over hyper's pooled client (feature `hyper`) |
 //! | `blocking.rs` | its plain twin |
+//! | `consul/` | own registrations and typed calls of Consul |
 //! | `background.rs`, `thread.rs` | what goes on beside calls, as a task or as a thread |
 //! | `carry/` | the jobs that are no HTTP exchange: DNS messages, Redis commands, files |
 //! | `watch/` | being told of changed endpoints |
@@ -32,7 +33,9 @@
 //! use origin_driver::core::ops::Flow;
 //! use origin_driver::core::outcome::{Fault, Sent};
 //! use origin_driver::core::{ConfigError, Error, Request, Response, Time, Wall};
-//! use origin_driver::{Client, Follower, Hub, Line, Options, Runtime, Slot, Streaming};
+//! use origin_driver::{
+//!     Client, Follower, Goal, Hub, Line, Options, Runtime, Slot, Streaming,
+//! };
 //!
 //! struct Echo(Instant);
 //!
@@ -66,6 +69,9 @@
 //!     }
 //!     fn follow(_: &Arc<Hub<Echo>>, follower: Follower<Echo>) -> io::Result<()> {
 //!         blocking::follow(follower)
+//!     }
+//!     fn settle(hub: Arc<Hub<Echo>>, goal: Goal, until: Time) -> Result<bool, Error> {
+//!         blocking::settle(&hub, &goal, until)
 //!     }
 //!     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Result<T, Error> {
 //!         result
@@ -109,6 +115,7 @@ pub mod blocking;
 pub mod carry;
 mod checks;
 mod client;
+mod consul;
 mod custom;
 mod flight;
 mod guards;
@@ -126,6 +133,7 @@ pub mod tls;
 mod watch;
 
 pub use client::{Builder, Client};
+pub use consul::{Agents, Consul, Goal, Registered};
 pub use custom::{CheckTarget, command_check};
 pub use hub::{Hub, Slot};
 pub use request::{RequestBuilder, Upstream};

@@ -33,6 +33,10 @@ impl<R: Runtime> Hub<R> {
             };
             news.push((slot, rules, profiles, endpoints));
         }
+        for slot in self.agents() {
+            let (rules, profiles) = next.rules_for(&slot.name)?;
+            lock(&slot.service).reconfigure(now, rules, profiles);
+        }
         for (slot, rules, profiles, endpoints) in news {
             slot.checks_on(rules.checks.on());
             let mut service = lock(&slot.service);

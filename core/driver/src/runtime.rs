@@ -8,6 +8,7 @@ use std::time::Duration;
 use origin_core::ops::Flow;
 use origin_core::{ConfigError, Request, Response, Time, Wall};
 
+use crate::consul::Goal;
 use crate::hub::{Hub, Slot};
 use crate::roots::Roots;
 use crate::watch::{Follower, Line};
@@ -77,6 +78,16 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     /// # Errors
     /// There is nothing to run it on.
     fn follow(hub: &Arc<Hub<Self>>, follower: Follower<Self>) -> io::Result<()>;
+
+    /// Sees to it that somebody looks after what goes on beside calls. A blocking client leaves
+    /// that to the application, so there this does nothing.
+    fn attend(hub: &Arc<Hub<Self>>) {
+        let _ = hub;
+    }
+
+    /// Waits until own registrations are as `goal` says, or until `until`, and carries what is
+    /// due for that. Yields whether they are.
+    fn settle(hub: Arc<Hub<Self>>, goal: Goal, until: Time) -> Self::Reply<bool>;
 
     /// A reply that is there already.
     fn ready<T: Send + 'static>(result: Result<T, origin_core::Error>) -> Self::Reply<T>;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::WatchConfig;
 use super::policy::optional;
+use super::{ConsistencyConfig, RegistrarConfig, WatchConfig};
 use crate::consul::Token;
 
 /// How consistent an answer of Consul has to be.
@@ -162,6 +162,10 @@ pub struct ConsulConfig {
     pub tls: ConsulTlsConfig,
     /// Files rendered from what Consul knows, at most 64.
     pub templates: Vec<TemplateConfig>,
+    /// How own registrations are made, renewed and taken back.
+    pub registrar: RegistrarConfig,
+    /// Checks against a cluster that fell apart, and against a cache of another time. Both off.
+    pub verify: ConsistencyConfig,
 }
 
 impl Default for ConsulConfig {
@@ -188,6 +192,8 @@ impl Default for ConsulConfig {
             max_bytes: 64 << 20,
             tls: ConsulTlsConfig::default(),
             templates: Vec::new(),
+            registrar: RegistrarConfig::default(),
+            verify: ConsistencyConfig::default(),
         }
     }
 }

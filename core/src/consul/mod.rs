@@ -1,6 +1,6 @@
 //! Consul over its HTTP API, as data: requests are built here and replies read. Nothing is sent: a request goes to an adapter as [`crate::job::Work::Http`], and what
 //! comes back is given to the parser of the same file. When it is asked is decided by the machines
-//! in the last three rows.
+//! in the last four rows.
 //!
 //! Most clients get Consul wrong in small ways: they follow the address of a service that is
 //! empty and means its node, take the tokens of all operations from one variable and put them
@@ -24,6 +24,7 @@
 //! | [`watch`] | the schedule of a blocking query |
 //! | [`registrar`] | the life of one's own registrations |
 //! | [`consistency`] | is the cluster whole, is the cache of its time |
+//! | [`registry`] | the machines of the last two rows as jobs for a driver |
 //!
 //! Switched off with `consul.enabled = false`, or by not configuring it.
 //!
@@ -59,6 +60,7 @@ pub mod name;
 pub mod policy;
 pub mod registrar;
 pub mod registration;
+pub mod registry;
 mod settings;
 pub mod spiffe;
 pub mod template;

@@ -210,6 +210,13 @@ impl Settings {
         !self.enabled
     }
 
+    /// The same with one agent at the root of its host, for requests whose agent is chosen, and
+    /// joined to its URL, by whoever sends them.
+    pub(crate) fn anywhere(&self) -> Settings {
+        let agents = Address::parse("http://consul").into_iter().collect();
+        Settings { agents, ..self.clone() }
+    }
+
     /// How many agents there are, at least one where the settings were checked.
     #[must_use]
     pub fn agents(&self) -> usize {

@@ -53,6 +53,7 @@ struct Lease {
 }
 
 /// What a feed wants of its asker.
+#[allow(clippy::large_enum_variant)] // handed on at once
 pub(super) enum Turn {
     Run { id: JobId, work: Work, deadline: Time },
     Wait(Time),

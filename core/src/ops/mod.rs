@@ -2,6 +2,7 @@
 //! that says which request to send next and what the replies amount to. What running one yields
 //! is the [`Caller`]'s: a `Result` in the blocking crate, a future of one in the async crates.
 
+pub mod consul;
 pub mod secrets;
 pub mod storage;
 
