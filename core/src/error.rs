@@ -170,6 +170,8 @@ pub enum Skip {
     Ejected,
     /// Health checks say that it does not work.
     Unhealthy,
+    /// Other nodes found it bad, and what they say is binding.
+    Advised,
 }
 
 impl fmt::Display for Failure {
@@ -190,6 +192,9 @@ impl fmt::Display for Failure {
                 }
                 Skip::Ejected => write!(f, "; {endpoint} ({cluster}): ejected for {span:.1?}")?,
                 Skip::Unhealthy => write!(f, "; {endpoint} ({cluster}): unhealthy")?,
+                Skip::Advised => {
+                    write!(f, "; {endpoint} ({cluster}): found bad by other nodes for {span:.1?}")?
+                }
             }
         }
         if self.skipped.len() > 20 {

@@ -12,7 +12,7 @@ use crate::discovery::removal::Mass;
 use crate::outcome::{Fault, Outcome};
 use crate::policy::breaker::{Transition, Trip};
 use crate::policy::{concurrency, health, outlier, tiers};
-use crate::redis::level;
+use crate::redis::{knowledge, level};
 use crate::service::Overload;
 use crate::time::Time;
 
@@ -177,6 +177,31 @@ pub enum Event {
         /// What changed. Tiers are numbered in failover order, from 0.
         change: tiers::Change,
     },
+    /// Other nodes found an endpoint bad: it is used when there is nobody else, or not at all.
+    AdvisedAgainst {
+        /// Its cluster.
+        cluster: Arc<str>,
+        /// Its address.
+        endpoint: Arc<str>,
+        /// How many say so.
+        by: u32,
+        /// How many nodes are live, this one included.
+        of: u32,
+        /// Whether it is not used at all (`strict`).
+        refused: bool,
+    },
+    /// What other nodes say against an endpoint has ended, or own successes say otherwise.
+    AdviceEnded {
+        /// Its cluster.
+        cluster: Arc<str>,
+        /// Its address.
+        endpoint: Arc<str>,
+    },
+    /// Something about telling other nodes, and hearing them.
+    SharedKnowledge {
+        /// What happened.
+        what: knowledge::Event,
+    },
     /// An endpoint was left out because it is worse than its peers, spared, or taken back.
     Outlier {
         /// Its cluster.
@@ -320,6 +345,14 @@ impl fmt::Display for Event {
             Event::Outlier { cluster, endpoint, change } => {
                 write!(f, "{endpoint} ({cluster}) {change}")
             }
+            Event::AdvisedAgainst { cluster, endpoint, by, of, refused } => {
+                let effect = if *refused { "not used" } else { "used last" };
+                write!(f, "{endpoint} ({cluster}) {effect}: {by} of {of} nodes found it bad")
+            }
+            Event::AdviceEnded { cluster, endpoint } => {
+                write!(f, "{endpoint} ({cluster}) used as before, whatever other nodes found")
+            }
+            Event::SharedKnowledge { what } => write!(f, "{what}"),
             Event::ServiceBreaker { change } => write!(f, "breaker of the service {change}"),
             Event::Shed { why } => write!(f, "calls are not let in: {why}"),
             Event::ConcurrencyLimit { change } => {

@@ -173,6 +173,19 @@ pub struct LimitsSnapshot {
     pub shed: u64,
 }
 
+/// What other nodes say against an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advised {
+    /// How many say so.
+    pub by: u32,
+    /// How many nodes are live, this one included.
+    pub of: u32,
+    /// How long it counts, unless they say it again.
+    pub ends_in: Duration,
+    /// Whether it is heeded; not while own successes say otherwise.
+    pub heeded: bool,
+}
+
 /// The state of one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointSnapshot {
@@ -191,6 +204,8 @@ pub struct EndpointSnapshot {
     pub numbers: Numbers,
     /// How long it is still ejected as an outlier, if it is.
     pub ejected_for: Option<Duration>,
+    /// What other nodes say against it, if enough do.
+    pub advised_against: Option<Advised>,
     /// What active checks say; unknown without them.
     pub health: health::Status,
     /// The latest results of active checks, oldest first.

@@ -26,6 +26,7 @@ use crate::hub::{Hub, Slot, lock};
 use crate::hyper::body_fault;
 use crate::response::Streaming;
 use crate::runtime::Runtime;
+use crate::sharing::ShareGuard;
 pub use crate::watch::asynchronous::{Watch, follow, watch};
 
 /// What an async call yields.
@@ -441,6 +442,17 @@ pub(crate) async fn perform<R: AsyncRuntime>(
     guard.finish(outcome)
 }
 
+/// Exchanges breaker knowledge with other nodes. Dropped half-way, it says so.
+pub(crate) async fn share<R: AsyncRuntime>(
+    runtime: &R,
+    mut guard: ShareGuard<R>,
+    work: Work,
+    deadline: Time,
+) {
+    let outcome = carry::aside(runtime, guard.carrier.clone(), work, deadline).await;
+    guard.finish(outcome);
+}
+
 /// Reads a whole body of at most `limit` bytes. The body is used where the future keeps it; an
 /// `async fn` would keep it twice.
 fn collect(mut body: Incoming, limit: u64) -> impl Future<Output = Result<Bytes, Fault>> + Send {
@@ -492,7 +504,9 @@ impl<R: Runtime> std::fmt::Debug for Body<R> {
 impl<R: AsyncRuntime> Body<R> {
     /// Tells the service what became of it.
     fn done(&self, result: Result<(), Fault>) {
-        lock(&self.slot.service).body_done(self.hub.runtime.now(), self.ticket, result);
+        let mut service = lock(&self.slot.service);
+        service.body_done(self.hub.runtime.now(), self.ticket, result);
+        self.slot.told(&mut service, &self.hub.news);
     }
 
     /// The next piece; `None` at the end.

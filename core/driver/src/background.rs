@@ -1,5 +1,5 @@
-//! The background task of an async client: discovery ahead of expiry, and the health checks of
-//! all services. It carries nothing out itself: each fetch and each check is a task of its own,
+//! The background task of an async client: discovery ahead of expiry, the health checks of all
+//! services, and what they share with other nodes. It carries nothing out itself: each fetch and each check is a task of its own,
 //! so that a registry or an endpoint that hangs delays nobody else.
 //!
 //! It holds the client weakly and ends with it, and so do its tasks. If it is dropped before (its
@@ -15,12 +15,13 @@ use origin_core::Time;
 use origin_core::job::{Check, CheckOutcome, How, Job, Poll};
 use origin_core::outcome::Fault;
 
-use crate::asynchronous::{AsyncRuntime, perform};
+use crate::asynchronous::{AsyncRuntime, perform, share};
 use crate::client::Client;
 use crate::custom::Slip;
 use crate::guards::{CheckGuard, JobGuard};
 use crate::hub::{Hub, Slot};
 use crate::hyper::body_fault;
+use crate::sharing::ShareGuard;
 
 impl<R: AsyncRuntime> Client<R> {
     /// Starts the background now instead of with the first call that needs it: discovery is
@@ -67,9 +68,15 @@ impl<R: AsyncRuntime> Post<R> {
         for (slot, check) in due {
             self.check(hub, slot, check);
         }
+        let (due, sharing) = hub.poll_sharing(now);
+        for (slot, due) in due {
+            let (runtime, (guard, work, deadline)) =
+                (hub.runtime.clone(), ShareGuard::new(hub, slot, due));
+            while_open(hub, async move { share(&*runtime, guard, work, deadline).await });
+        }
         loop {
             match hub.poll_job(now, None, Time::NEVER) {
-                Poll::Wait(at) => return checks.min(at),
+                Poll::Wait(at) => return checks.min(sharing).min(at),
                 Poll::Run(job) => fetch(hub, *job),
             }
         }

@@ -21,6 +21,7 @@ use crate::guards::JobGuard;
 use crate::hub::{Hub, Slot, lock};
 use crate::response::Streaming;
 use crate::runtime::Runtime;
+use crate::sharing::ShareGuard;
 pub use crate::thread::Background;
 pub use crate::watch::blocking::{Watch, follow, watch};
 
@@ -255,6 +256,17 @@ pub(crate) fn perform<R: BlockingRuntime>(runtime: &R, mut guard: JobGuard<R>, j
     guard.finish(exchanged.unwrap_or_else(JobOutcome::Failed))
 }
 
+/// Exchanges breaker knowledge with other nodes; says so if the thread unwinds on the way.
+pub(crate) fn share<R: BlockingRuntime>(
+    runtime: &R,
+    mut guard: ShareGuard<R>,
+    work: Work,
+    deadline: Time,
+) {
+    let outcome = guard.carrier.carry(work, &Limit::within(runtime.now().until(deadline)));
+    guard.finish(outcome);
+}
+
 /// Reads a whole body of at most `limit` bytes.
 pub(crate) fn collect<R: BlockingRuntime>(body: R::Raw, limit: u64) -> Result<Bytes, Fault> {
     let mut whole = Vec::new();
@@ -284,7 +296,9 @@ impl<R: Runtime> std::fmt::Debug for Body<R> {
 impl<R: BlockingRuntime> Body<R> {
     /// Tells the service what became of it.
     fn done(&self, result: Result<(), Fault>) {
-        lock(&self.slot.service).body_done(self.hub.runtime.now(), self.ticket, result);
+        let mut service = lock(&self.slot.service);
+        service.body_done(self.hub.runtime.now(), self.ticket, result);
+        self.slot.told(&mut service, &self.hub.news);
     }
 }
 

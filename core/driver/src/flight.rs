@@ -152,6 +152,7 @@ impl<R: Runtime> Flight<R> {
             let mut service = lock(&self.slot.service);
             let epoch = service.epoch();
             let action = self.call.step(&mut service, now, event);
+            self.slot.told(&mut service, &self.hub.news);
             if service.epoch() != epoch {
                 // A place has become free: who waits for one should look.
                 self.slot.moved.notify(usize::MAX);

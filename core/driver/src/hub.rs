@@ -23,6 +23,7 @@ use crate::carry::Carrier;
 use crate::consul::Desk;
 use crate::custom::{Custom, Threads};
 use crate::runtime::Runtime;
+use crate::sharing::Sharing;
 use crate::watch::Watchers;
 
 /// Locks, whatever happened to an earlier holder: the machines have no invariant that a panic
@@ -45,6 +46,8 @@ pub struct Slot {
     /// When its next check is due, in nanoseconds: keeps the background off its lock. Zero when
     /// something has happened that may have changed it. Written under the lock of the service.
     pub(crate) check_due: AtomicU64,
+    /// When its next exchange with other nodes is due, as `check_due`.
+    pub(crate) share_due: AtomicU64,
     /// When a call should ask for a discovery job, in nanoseconds: keeps the lock of the directory
     /// off calls.
     discovery_due: AtomicU64,
@@ -63,6 +66,7 @@ impl Slot {
             moved: Event::new(),
             discovered,
             check_due: AtomicU64::new(0),
+            share_due: AtomicU64::new(0),
             discovery_due: AtomicU64::new(0),
             threads: Threads::default(),
             watchers: Watchers::default(),
@@ -90,6 +94,8 @@ pub struct Hub<R> {
     directory: Option<Mutex<Directory>>,
     /// Consul for the application, where it is configured.
     pub(crate) desk: Option<Desk>,
+    /// How breaker knowledge is shared, if it is.
+    pub(crate) sharing: Option<Sharing>,
     slots: RwLock<BTreeMap<Arc<str>, Arc<Slot>>>,
     next_call: AtomicU64,
     pub(crate) customs: Customs,
@@ -116,12 +122,14 @@ impl<R: Runtime> Hub<R> {
         let around = around::surroundings(&config);
         let directory = Directory::new(&config, seed, &around)?.map(Mutex::new);
         let desk = Desk::new(runtime.now(), &config, seed, &around)?;
+        let sharing = Sharing::of(&config)?;
         let hub = Hub {
             runtime: Arc::new(runtime),
             seed,
             token,
             directory,
             desk,
+            sharing,
             slots: RwLock::default(),
             next_call: AtomicU64::new(0),
             customs,
@@ -227,12 +235,15 @@ impl<R: Runtime> Hub<R> {
             None => Resolution::Absent(Vec::new()),
         };
         service.resolve(now, resolution);
+        if let Some(sharing) = &self.sharing {
+            sharing.with(now, &mut service)?;
+        }
         let slot = Slot::new(service, discovered);
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry(slot.name.clone()).or_insert_with(|| Arc::new(slot)).clone();
         drop(slots);
         drop(directory);
-        if slot.checked.load(Ordering::Relaxed) {
+        if slot.checked.load(Ordering::Relaxed) || self.sharing.is_some() {
             self.news.notify(usize::MAX);
         }
         Ok(slot)
@@ -243,10 +254,12 @@ impl<R: Runtime> Hub<R> {
         slot.discovered && now.as_nanos() >= slot.discovery_due.load(Ordering::Relaxed)
     }
 
-    /// Whether a call on `slot` should start the background first, for its health checks. No lock.
+    /// Whether a call on `slot` should start the background first, for its health checks or
+    /// for what other nodes know. No lock.
     #[cfg(feature = "hyper")]
     pub(crate) fn unattended(&self, slot: &Slot) -> bool {
-        slot.checked.load(Ordering::Relaxed) && !self.background.load(Ordering::Relaxed)
+        (slot.checked.load(Ordering::Relaxed) || self.sharing.is_some())
+            && !self.background.load(Ordering::Relaxed)
     }
 
     /// Asks for a job: for a call the directory, for a background own registrations first.

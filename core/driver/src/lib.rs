@@ -18,6 +18,7 @@
 //! | `carry/` | the jobs that are no HTTP exchange: DNS messages, Redis commands, files |
 //! | `watch/` | being told of changed endpoints |
 //! | `checks.rs`, `custom.rs`, `guards.rs` | health checks: polling, those of applications, results |
+//! | `sharing.rs` | breaker knowledge shared with other nodes: polling, results |
 //! | `hyper.rs`, `tls.rs` | connections and TLS shared by the async adapters |
 //!
 //! An adapter is a clock, a sleep and an exchange. This one answers everything itself; put a
@@ -127,6 +128,7 @@ mod request;
 mod response;
 mod roots;
 mod runtime;
+mod sharing;
 mod thread;
 #[cfg(feature = "rustls")]
 pub mod tls;

@@ -41,6 +41,7 @@ impl<R: Runtime> Hub<R> {
             slot.checks_on(rules.checks.on());
             let mut service = lock(&slot.service);
             service.reconfigure(now, rules, profiles);
+            slot.told(&mut service, &self.news);
             if let Some(endpoints) = endpoints {
                 service.resolve(now, Resolution::Found(endpoints));
             }
@@ -62,6 +63,9 @@ fn fixed(present: &Config, next: &Config, seed: u64) -> Result<(), ConfigError> 
     };
     if next.discovery != present.discovery {
         return fixed("discovery");
+    }
+    if next.redis != present.redis {
+        return fixed("redis");
     }
     if next.local_cluster != present.local_cluster {
         return fixed("local_cluster");

@@ -71,7 +71,9 @@ impl<R: Runtime> Upstream<R> {
         let now = self.hub.runtime.now();
         let mut service = crate::hub::lock(&self.slot.service);
         let endpoints: Vec<_> = service.endpoints_at(address).collect();
-        endpoints.into_iter().filter(|id| service.order(now, *id, order)).count()
+        let given = endpoints.into_iter().filter(|id| service.order(now, *id, order)).count();
+        self.slot.told(&mut service, &self.hub.news);
+        given
     }
 
     /// Gives an order to the breaker of the service as a whole (`service_breaker`).

@@ -12,10 +12,11 @@ use origin_core::job::{Check, CheckOutcome, How, Poll};
 use origin_core::outcome::Fault;
 use origin_core::{Address, Time};
 
-use crate::blocking::{BlockingRuntime, collect, perform};
+use crate::blocking::{BlockingRuntime, collect, perform, share};
 use crate::client::Client;
 use crate::guards::{CheckGuard, JobGuard};
 use crate::hub::{Hub, Slot};
+use crate::sharing::ShareGuard;
 
 /// Longest wait at a stretch, so that a time far away cannot overflow the platform's clock.
 pub(crate) const STRETCH: Duration = Duration::from_secs(3600);
@@ -29,7 +30,7 @@ impl<R: BlockingRuntime> Client<R> {
     /// and each check is a short-lived thread of its own: of a service, at most as many as its
     /// `checks.max_concurrent`.
     ///
-    /// **Without it there are no health checks.** Keep the guard for as long as the client is
+    /// **Without it there are no health checks, and nothing is shared with other nodes.** Keep the guard for as long as the client is
     /// used: verdicts stay as they are when it is dropped, and nobody revises them.
     ///
     /// # Errors
@@ -115,10 +116,16 @@ impl<R: BlockingRuntime> Post<R> {
             // Those that find no thread are dropped, which tells the core.
             started = started.and(self.check(hub, slot, check));
         }
+        let (due, sharing) = hub.poll_sharing(now);
+        for (slot, due) in due {
+            let (runtime, (guard, work, deadline)) =
+                (hub.runtime.clone(), ShareGuard::new(hub, slot, due));
+            started = started.and(helper(move || share(&*runtime, guard, work, deadline)));
+        }
         started?;
         loop {
             match hub.poll_job(now, None, Time::NEVER) {
-                Poll::Wait(at) => return Ok(checks.min(at)),
+                Poll::Wait(at) => return Ok(checks.min(sharing).min(at)),
                 Poll::Run(job) => {
                     let guard = JobGuard::new(hub, &job);
                     let runtime = hub.runtime.clone();

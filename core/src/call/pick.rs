@@ -7,7 +7,8 @@
 //!
 //! Later ones: clusters in failover order from the present one on, at most `attempts_per_cluster`
 //! in a cluster while another is untried; suspects after everything sound; endpoints that were
-//! tried only when nothing else is left, and not more than `attempts_per_endpoint` times.
+//! tried only when nothing else is left, and not more than `attempts_per_endpoint` times. Last of
+//! all those that only other nodes found bad.
 
 use super::{Call, Choice};
 use crate::policy::balance::hash;
@@ -69,6 +70,8 @@ impl Call {
                 }
                 // Nobody is healthy: whoever may be called at all is asked below.
                 Err(Refusal::NoneUsable | Refusal::NoEndpoints) => preferred = 0,
+                // What other nodes say is no reason to refuse a call.
+                Err(_) if pool.has_advised() => preferred = 0,
                 Err(refusal) => {
                     refused = Some(refusal);
                     return Err(refused);
@@ -95,14 +98,31 @@ impl Call {
                 }
             }
         }
-        if self.repeats + 1 >= rules.per_endpoint {
-            return Err(refused);
-        }
-        for want in [Want::Sound, Want::Any] {
+        let again = self.repeats + 1 < rules.per_endpoint;
+        for want in [Want::Sound, Want::Any].into_iter().filter(|_| again) {
             ask.want = want;
             for tier in 0..tiers {
                 if let Some(index) = any(pool, tier, &ask, rng) {
                     return Ok((index, Choice::Again));
+                }
+            }
+        }
+        // What other nodes say must not leave a call without an endpoint.
+        for want in [Want::Untried, Want::Any] {
+            if want == Want::Any && !again {
+                break;
+            }
+            ask.want = want;
+            for tier in (start..tiers).chain(0..start.min(tiers)) {
+                if let Some(index) = pool.advised(tier, &ask, rng) {
+                    let choice = match (want, first, tier == current) {
+                        (Want::Any, false, _) => Choice::Again,
+                        (_, true, _) if tier == 0 => Choice::Preferred,
+                        (_, true, _) => Choice::Spill,
+                        (_, false, true) => Choice::OtherEndpoint,
+                        (_, false, false) => Choice::Failover,
+                    };
+                    return Ok((index, choice));
                 }
             }
         }

@@ -15,8 +15,8 @@ pub enum KnowledgeMode {
     /// An endpoint that a quorum of other nodes found bad is suspect: only a probe per
     /// `probe_interval` goes there.
     Advise,
-    /// As `advise`, without probes: this node opens when the others did, and closes when their
-    /// intervals end. The only mode that accepts a quorum of one, and then one bad node opens
+    /// As `advise`, without probes, and own successes count for nothing: this node opens when the
+    /// others did, and closes when their intervals end. The only mode that accepts a quorum of one, and then one bad node opens
     /// everybody's breakers.
     Strict,
 }

@@ -82,7 +82,7 @@ impl Pool {
             Pass::Degraded => self.among(tier, List::Degraded, ask, rng),
             Pass::Any => {
                 // As if they stood in one list: each list has its share of the draws.
-                let lists = [List::Ready, List::Degraded, List::Barred];
+                let lists = [List::Ready, List::Degraded, List::Barred, List::Advised];
                 let sizes = lists.map(|list| found.list(list).len());
                 let total = u32::try_from(sizes.iter().sum::<usize>()).unwrap_or(u32::MAX);
                 let mut draw = rng.below(total) as usize;
@@ -97,6 +97,11 @@ impl Pool {
                 })
             }
         }
+    }
+
+    /// An endpoint of `tier` that only other nodes found bad.
+    pub(crate) fn advised(&mut self, tier: usize, ask: &Ask<'_>, rng: &mut Pcg32) -> Option<u32> {
+        self.among(tier, List::Advised, ask, rng)
     }
 
     /// A half-open endpoint of `tier` that waits for an attempt.

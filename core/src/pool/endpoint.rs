@@ -13,6 +13,7 @@ use crate::policy::breaker::{Breaker, State};
 use crate::policy::health::Status;
 use crate::policy::outlier::Outlier;
 use crate::policy::stall::Watch;
+use crate::redis::knowledge::{Suspect, record};
 use crate::time::Time;
 
 /// Names an endpoint of a service; never reused for another one while the first 2³² changes last.
@@ -33,10 +34,53 @@ pub(crate) enum List {
     Probing,
     /// Its breaker would let it be called; health checks or outlier detection would not.
     Barred,
+    /// Other nodes found it bad: used when there is nobody else.
+    Advised,
 }
 
 /// How many lists there are.
-pub(super) const LISTS: usize = 4;
+pub(super) const LISTS: usize = 5;
+
+/// What is made of what other nodes say of an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Heed {
+    /// Nothing: they say nothing, or own successes say otherwise.
+    #[default]
+    Nothing,
+    /// Others are used first.
+    Held,
+    /// The next call goes there, to find out.
+    Probe,
+    /// No call goes there.
+    Refused,
+}
+
+/// What other nodes say of an endpoint, as far as it matters here. Decided in
+/// `service/hearsay.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Hearsay {
+    /// How nodes call it.
+    pub(crate) name: u64,
+    pub(crate) suspect: Suspect,
+    /// When time alone may change what is made of it.
+    pub(crate) due: Time,
+    pub(crate) heed: Heed,
+}
+
+impl Hearsay {
+    pub(super) fn of(label: &str) -> Hearsay {
+        Hearsay::named(record::endpoint(label))
+    }
+
+    fn named(name: u64) -> Hearsay {
+        Hearsay { name, suspect: Suspect::default(), due: Time::NEVER, heed: Heed::Nothing }
+    }
+
+    /// The same, nothing heard.
+    pub(crate) fn forgotten(&self) -> Hearsay {
+        Hearsay::named(self.name)
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Endpoint {
@@ -58,6 +102,7 @@ pub(crate) struct Endpoint {
     pub(crate) attempts: u64,
     pub(crate) failed: u64,
     pub(crate) last_success: Option<Time>,
+    pub(crate) hearsay: Hearsay,
     pub(super) generation: u32,
     /// Its list, and its position there; `None` while its breaker refuses.
     pub(super) listed: Option<(List, u32)>,
@@ -75,9 +120,15 @@ impl Endpoint {
         }
     }
 
+    /// When time alone may next change something about it.
+    #[inline]
+    pub(super) fn next(&self) -> Time {
+        self.breaker.due().min(self.hearsay.due)
+    }
+
     /// The list it belongs to.
     pub(super) fn belongs(&self, breaker: &crate::policy::breaker::Settings) -> Option<List> {
-        if !self.breaker.would_admit(breaker) {
+        if self.hearsay.heed == Heed::Refused || !self.breaker.would_admit(breaker) {
             return None;
         }
         let health = self.standing();
@@ -86,6 +137,11 @@ impl Endpoint {
         }
         if breaker.enforces() && matches!(self.breaker.state(), State::HalfOpen { .. }) {
             return Some(List::Probing);
+        }
+        match self.hearsay.heed {
+            Heed::Nothing | Heed::Refused => (),
+            Heed::Held => return Some(List::Advised),
+            Heed::Probe => return Some(List::Probing),
         }
         Some(if health == Status::Degraded { List::Degraded } else { List::Ready })
     }

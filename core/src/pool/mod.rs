@@ -6,7 +6,7 @@
 pub(crate) mod choose;
 mod endpoint;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use choose::{Ask, Tried, Want};
 pub use endpoint::EndpointId;
-pub(crate) use endpoint::{Endpoint, List, Load};
+use endpoint::Hearsay;
+pub(crate) use endpoint::{Endpoint, Heed, List, Load};
 
 use crate::config::Rules;
 use crate::discovery::{Candidate, Place};
@@ -128,6 +129,7 @@ impl Pool {
             added += 1;
             self.generation = self.generation.wrapping_add(1);
             let endpoint = Endpoint {
+                hearsay: Hearsay::of(&label),
                 address: candidate.address.clone(),
                 label,
                 place: candidate.place,
@@ -303,6 +305,11 @@ impl Pool {
         }
     }
 
+    /// The endpoints that time has something to do with by now.
+    pub(crate) fn due_by(&self, now: Time) -> Vec<u32> {
+        self.timers.range(..=(now, u32::MAX)).map(|(_, index)| *index).collect()
+    }
+
     /// When time alone next changes something.
     pub(crate) fn due(&self) -> Time {
         self.timers.first().map_or(Time::NEVER, |(due, _)| *due)
@@ -317,7 +324,7 @@ impl Pool {
             load.set_troubled(endpoint.watch.troubled());
         }
         let listed = endpoint.listed.map(|(list, _)| list);
-        if endpoint.breaker.due() != endpoint.due || endpoint.belongs(&rules.breaker) != listed {
+        if endpoint.next() != endpoint.due || endpoint.belongs(&rules.breaker) != listed {
             self.sync_listed(now, index, rules, true);
         }
     }
@@ -326,7 +333,7 @@ impl Pool {
     fn sync_listed(&mut self, now: Time, index: u32, rules: &Rules, back: bool) {
         let Some(Some(endpoint)) = self.endpoints.get_mut(index as usize) else { return };
         let Some(tier) = self.tiers.get_mut(endpoint.tier as usize) else { return };
-        let due = endpoint.breaker.due();
+        let due = endpoint.next();
         if due != endpoint.due {
             self.timers.remove(&(endpoint.due, index));
             if due != Time::NEVER {
@@ -366,6 +373,11 @@ impl Pool {
     #[inline]
     pub(crate) fn nobody(&self) -> bool {
         self.listed == 0
+    }
+
+    /// Whether any endpoint is held back only because of what other nodes say.
+    pub(crate) fn has_advised(&self) -> bool {
+        self.tiers.iter().any(|tier| !tier.list(List::Advised).is_empty())
     }
 
     /// The tiers whose lists have changed since this was last asked, one bit each.

@@ -23,9 +23,9 @@ pub(crate) fn candidates(sizes: &[usize]) -> Vec<Candidate> {
     found
 }
 
-const LISTS: [List; 4] = [List::Ready, List::Degraded, List::Probing, List::Barred];
+const LISTS: [List; 5] = [List::Ready, List::Degraded, List::Probing, List::Barred, List::Advised];
 
-fn consistent(pool: &Pool, rules: &Rules) -> Result<(), TestCaseError> {
+pub(crate) fn consistent(pool: &Pool, rules: &Rules) -> Result<(), TestCaseError> {
     for (index, endpoint) in (0_u32..).zip(&pool.endpoints) {
         let Some(e) = endpoint else { continue };
         let tier = &pool.tiers[e.tier as usize];
@@ -37,10 +37,7 @@ fn consistent(pool: &Pool, rules: &Rules) -> Result<(), TestCaseError> {
         if let Some((list, at)) = e.listed {
             prop_assert_eq!(tier.list(list)[at as usize], index);
         }
-        prop_assert_eq!(
-            pool.timers.contains(&(e.breaker.due(), index)),
-            e.breaker.due() != Time::NEVER
-        );
+        prop_assert_eq!(pool.timers.contains(&(e.next(), index)), e.next() != Time::NEVER);
     }
     let members: usize = pool.tiers.iter().map(|tier| tier.members.len()).sum();
     prop_assert_eq!(members, pool.endpoints.iter().flatten().count());

@@ -13,7 +13,7 @@
 //! | [`knowledge`] | what nodes tell each other about open breakers |
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 pub mod keys;
 pub mod knowledge;
 pub mod level;

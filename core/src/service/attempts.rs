@@ -10,7 +10,7 @@ use crate::notice::{Event, Suppressed};
 use crate::outcome::{Class, Fault, Outcome};
 use crate::policy::breaker::{Permit, State};
 use crate::policy::stall::Watch;
-use crate::pool::{EndpointId, Pool};
+use crate::pool::{EndpointId, Heed, Pool};
 use crate::time::Time;
 
 impl Service {
@@ -21,10 +21,13 @@ impl Service {
         let permit = endpoint.breaker.admit(now, &self.rules.breaker).ok()?;
         endpoint.watch.sent(now);
         endpoint.attempts += 1;
-        let tier = endpoint.tier;
+        let (tier, heed) = (endpoint.tier, endpoint.hearsay.heed);
         self.pool.loads[index as usize].out += 1;
         self.pool.tiers[tier as usize].watch.sent(now);
         self.counts.attempts += 1;
+        if heed == Heed::Probe {
+            self.probed(now, index);
+        }
         self.sync(now, index);
         Some((id, permit, tier))
     }
@@ -215,7 +218,9 @@ impl Service {
         {
             let tier = &self.pool.tiers[number as usize];
             self.notices.push(now, transition(endpoint, tier, change));
+            self.tell(now, id.index);
         }
+        self.found(now, id.index, class);
         if class == Class::Success && self.active != Some(number) {
             self.switch(now, number, sent_at);
         }
@@ -266,6 +271,7 @@ impl Service {
         {
             let tier = &self.pool.tiers[endpoint.tier as usize];
             self.notices.push(now, transition(endpoint, tier, change));
+            self.tell(now, ticket.endpoint.index);
         }
         self.sync(now, ticket.endpoint.index);
     }

@@ -15,6 +15,7 @@
 //! | concurrency, rate | calls in flight; a learnt limit or rate, within its new bounds | |
 //! | queue | who waits, with the time promised; the newest are shed if it becomes shorter | |
 //! | throttle | the window | |
+//! | shared knowledge | what was heard; what is told follows the breakers | |
 
 use std::sync::Arc;
 
@@ -77,6 +78,7 @@ impl Service {
         }
         self.profiles = profiles;
         self.profiles.truncate(254);
+        self.tell_all(now);
         self.pool.compile(&self.rules);
         self.reread_checks(now);
         self.pool.relist(now, &self.rules);
@@ -102,6 +104,7 @@ impl Service {
             let tier = &self.pool.tiers[known.tier as usize];
             self.notices.push(now, transition(known, tier, change));
         }
+        self.tell(now, endpoint.index);
         self.sync(now, endpoint.index);
         true
     }

@@ -7,11 +7,13 @@ mod checks;
 mod control;
 mod gate;
 mod health;
+mod hearsay;
 mod view;
 
 pub use control::Order;
 pub use gate::Overload;
 pub(crate) use gate::{Entry, Gate, Pass};
+pub use hearsay::Heard;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -93,6 +95,8 @@ pub struct Service {
     #[serde(skip, default = "pending")]
     pub(crate) resolution: Resolution,
     epoch: u64,
+    /// What other nodes are told, and heard; `None` when it is off.
+    sharing: Option<Box<hearsay::Sharing>>,
     rng: Pcg32,
     /// Tells clients apart, for the part of a large fleet that each uses.
     client: u64,
@@ -137,6 +141,7 @@ impl Service {
             counts: Counts::default(),
             resolution: Resolution::Pending,
             epoch: 0,
+            sharing: None,
             // The high bit keeps it apart from the streams of calls.
             rng: Pcg32::new(seed, stream | 1 << 62),
             active: None,
@@ -240,6 +245,9 @@ impl Service {
             .map(|t| t.cluster.clone());
         let (added, removed) = self.pool.replace(now, candidates, &self.rules, self.client);
         self.retier_all(now);
+        if self.sharing.is_some() {
+            self.consider_all(now);
+        }
         self.reschedule(now);
         let tier = self.pool.tiers.iter().position(|tier| Some(&tier.cluster) == active.as_ref());
         self.active = tier.and_then(|tier| u32::try_from(tier).ok());
@@ -292,8 +300,14 @@ impl Service {
         if self.pool.due() > now {
             return;
         }
-        let (pool, notices) = (&mut self.pool, &mut self.notices);
+        if self.sharing.is_some() {
+            self.tick_hearsay(now);
+        }
+        let (pool, notices, sharing) = (&mut self.pool, &mut self.notices, &mut self.sharing);
         pool.tick(now, &self.rules, &mut self.rng, |endpoint, tier, change| {
+            if let Some(sharing) = sharing {
+                sharing.tell(now, endpoint, &self.rules.breaker);
+            }
             notices.push(now, transition(endpoint, tier, change));
         });
         self.retier(now);

@@ -9,15 +9,17 @@ use crate::discovery::Place;
 use crate::error::{Skip, Skipped};
 use crate::policy::breaker::State;
 use crate::policy::health::Status;
-use crate::pool::{Endpoint, Tier};
-use crate::snapshot::{EndpointSnapshot, Health, ServiceSnapshot};
+use crate::pool::{Endpoint, Heed, Tier};
+use crate::snapshot::{Advised, EndpointSnapshot, Health, ServiceSnapshot};
 use crate::time::Time;
 
 impl Service {
     /// The endpoints that may not be called now, and why, for errors that list every candidate.
     pub fn refusals(&self, now: Time) -> impl Iterator<Item = Skipped> {
         self.pool.iter().filter_map(move |(_, tier, e)| {
-            let (why, open_for) = if !e.breaker.would_admit(&self.rules.breaker) {
+            let (why, open_for) = if e.hearsay.heed == Heed::Refused {
+                (Skip::Advised, now.until(e.hearsay.due))
+            } else if !e.breaker.would_admit(&self.rules.breaker) {
                 (Skip::Breaker, now.until(e.breaker.due()))
             } else if let Some(until) = e.outlier.ejected_until() {
                 (Skip::Ejected, now.until(until))
@@ -66,7 +68,8 @@ impl Service {
                 .iter()
                 .map(|(index, tier, e)| {
                     let checked = self.checks.health(index);
-                    endpoint_snapshot(now, tier, e, checked, &self.rules)
+                    let advised = self.advised_against(now, e);
+                    endpoint_snapshot(now, tier, e, checked, advised, &self.rules)
                 })
                 .collect(),
             budget: self.budget.available(now, &self.rules.budget),
@@ -85,6 +88,7 @@ impl Service {
         let troubled = |e: &Endpoint| {
             (e.breaker.state() != State::Closed && self.rules.breaker.enforces())
                 || e.outlier.is_ejected()
+                || e.hearsay.heed != Heed::Nothing
                 || matches!(e.standing(), Status::Unhealthy | Status::Degraded)
                 || e.breaker.consecutive_failures() > 0
                 || e.watch.suspect(now, &self.rules.stall)
@@ -104,6 +108,7 @@ fn endpoint_snapshot(
     tier: &Tier,
     e: &Endpoint,
     checked: Option<&crate::policy::health::Health>,
+    advised_against: Option<Advised>,
     rules: &Rules,
 ) -> EndpointSnapshot {
     EndpointSnapshot {
@@ -114,6 +119,7 @@ fn endpoint_snapshot(
         consecutive_failures: e.breaker.consecutive_failures(),
         numbers: e.breaker.numbers(now, &rules.breaker),
         ejected_for: e.outlier.ejected_until().map(|until| now.until(until)),
+        advised_against,
         health: e.standing(),
         checks: checked.map(|health| health.history().copied().collect()).unwrap_or_default(),
         suspect: e.watch.suspect(now, &rules.stall) || tier.watch.suspect(now, &rules.stall),

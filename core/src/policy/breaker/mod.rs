@@ -156,6 +156,12 @@ impl Breaker {
         }
     }
 
+    /// Whether its present state was forced by hand.
+    #[must_use]
+    pub const fn is_forced(&self) -> bool {
+        self.force.is_some()
+    }
+
     /// Failures in a row, until it closes or a success ends them.
     #[must_use]
     pub const fn consecutive_failures(&self) -> u32 {

@@ -7,6 +7,7 @@
 //! late comes back with its next record.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,17 @@ pub enum Event {
         /// Records not heard since the warning before, this one included.
         times: u64,
     },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Link(change) => write!(f, "shared breakers: {change}"),
+            Event::Unheard { node, why, times } => {
+                write!(f, "shared breakers: node {node} is not heard ({times} times): {why}")
+            }
+        }
+    }
 }
 
 /// What came of an exchange.
@@ -151,8 +163,8 @@ impl Knowledge {
     }
 
     /// Tells what an own breaker says now, from own calls only. Beyond `max_endpoints` open ones
-    /// no more are told.
-    pub fn report(&mut self, now: Time, endpoint: u64, own: Own, settings: &Settings) {
+    /// no more are told. Returns whether there is something new to tell.
+    pub fn report(&mut self, now: Time, endpoint: u64, own: Own, settings: &Settings) -> bool {
         let changed = match own {
             Own::Closed => self.own.remove(&endpoint).is_some(),
             Own::Open { until } if until <= now => self.own.remove(&endpoint).is_some(),
@@ -165,6 +177,7 @@ impl Knowledge {
         if changed {
             self.next = self.next.min(self.soonest(now, settings));
         }
+        changed
     }
 
     fn soonest(&self, now: Time, settings: &Settings) -> Time {

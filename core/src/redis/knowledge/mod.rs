@@ -106,6 +106,17 @@ impl Settings {
         matches!(self.mode, KnowledgeMode::Off)
     }
 
+    /// Whether what others say is binding.
+    #[must_use]
+    pub const fn is_strict(&self) -> bool {
+        matches!(self.mode, KnowledgeMode::Strict)
+    }
+
+    /// Until when an own success at `at` counts for more than what others say.
+    pub(crate) fn outvotes(&self, at: Time) -> Time {
+        at.plus(Duration::from_nanos(self.own_evidence))
+    }
+
     /// The same, switched off.
     #[must_use]
     pub const fn off(self) -> Settings {
