@@ -176,7 +176,7 @@ pub enum Skip {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { service, elapsed, attempts } = &self.report;
+        let Report { service, elapsed, attempts, .. } = &self.report;
         let count = attempts.len();
         write!(f, "{service}: ")?;
         self.why.fmt(f)?;

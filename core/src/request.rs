@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::cache::{Label, Wish};
 use crate::call::{CallSpec, Choice};
 use crate::error::Error;
 use crate::outcome::{Fault, Outcome};
@@ -31,6 +32,8 @@ pub struct Request {
     pub spec: CallSpec,
     /// Largest response body collected for it, instead of `limits.body`.
     pub max_body: Option<u64>,
+    /// What it says about the cache.
+    pub wish: Option<Box<Wish>>,
 }
 
 impl Request {
@@ -46,6 +49,7 @@ impl Request {
             body: Bytes::new(),
             spec,
             max_body: None,
+            wish: None,
         }
     }
 
@@ -172,7 +176,7 @@ impl fmt::Debug for Response {
 }
 
 /// How a call went: every attempt with its place, reason and outcome.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The service called.
     pub service: Arc<str>,
@@ -180,6 +184,9 @@ pub struct Report {
     pub elapsed: Duration,
     /// The attempts, in order.
     pub attempts: Vec<AttemptReport>,
+    /// Where the answer was remembered and why it was used; `None`: it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Label>,
 }
 
 /// One attempt of a call.
@@ -209,7 +216,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} attempt(s) in {:.1?}", self.service, self.attempts.len(), self.elapsed)?;
+        write!(f, "{}: ", self.service)?;
+        if let Some(label) = &self.cache {
+            write!(f, "answered {label}; ")?;
+        }
+        write!(f, "{} attempt(s) in {:.1?}", self.attempts.len(), self.elapsed)?;
         for (number, a) in (1..).zip(&self.attempts) {
             let why = a.why;
             write!(

@@ -64,7 +64,8 @@ pub use origin_driver::core::ops::storage::Object;
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
 pub use origin_driver::{
-    CallbackError, CheckTarget, Identity, Roots, Streaming, Update, WatchStatus, command_check,
+    CallbackError, CheckTarget, Identity, Roots, Streaming, Update, Warmed, WatchStatus,
+    command_check,
 };
 pub use runtime::{AsyncIo, Executor, Task};
 

@@ -11,7 +11,7 @@ use origin_core::ops::Flow;
 use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::blocking::{self, BlockingRuntime, Body, Watch};
-use origin_driver::{Follower, Goal, Hub, Line, Options, Roots, Runtime, Slot, Streaming};
+use origin_driver::{Follower, Goal, Hub, Line, Options, Roots, Runtime, Slot, Streaming, Warmed};
 use ureq::config::AutoHeaderValue;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::{Connector, RustlsConnector};
@@ -131,6 +131,15 @@ impl Runtime for Blocking {
 
     fn settle(hub: Arc<Hub<Blocking>>, goal: Goal, until: Time) -> Result<bool, Error> {
         blocking::settle(&hub, &goal, until)
+    }
+
+    fn warm(
+        hub: Arc<Hub<Blocking>>,
+        slot: Arc<Slot>,
+        requests: Vec<Option<Request>>,
+        at_once: u32,
+    ) -> Result<Warmed, Error> {
+        blocking::warm(&hub, &slot, requests, at_once)
     }
 
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Result<T, Error> {

@@ -15,7 +15,7 @@ use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply, Watch};
 use origin_driver::hyper::{Limited, Pooled};
-use origin_driver::{Follower, Goal, Hub, Line, Options, Runtime, Slot, Streaming, tls};
+use origin_driver::{Follower, Goal, Hub, Line, Options, Runtime, Slot, Streaming, Warmed, tls};
 
 type Sleeper = fn(Duration) -> tokio::time::Sleep;
 type Connector = Limited<HttpsConnector<HttpConnector>, Sleeper>;
@@ -90,6 +90,15 @@ impl Runtime for Tokio {
 
     fn settle(hub: Arc<Hub<Tokio>>, goal: Goal, until: Time) -> Reply<bool> {
         Box::pin(asynchronous::settle(hub, goal, until))
+    }
+
+    fn warm(
+        hub: Arc<Hub<Tokio>>,
+        slot: Arc<Slot>,
+        requests: Vec<Option<Request>>,
+        at_once: u32,
+    ) -> Reply<Warmed> {
+        Box::pin(asynchronous::warm(hub, slot, requests, at_once))
     }
 
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Reply<T> {

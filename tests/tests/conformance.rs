@@ -68,6 +68,8 @@ mod subject;
 mod abreast;
 #[path = "conformance/bodies.rs"]
 mod bodies;
+#[path = "conformance/cache.rs"]
+mod cache;
 #[path = "conformance/checks.rs"]
 mod checks;
 #[path = "conformance/custom_checks.rs"]

@@ -11,6 +11,7 @@ use ::hyper::body::Incoming;
 use bytes::{Bytes, BytesMut};
 use futures_lite::future::or;
 use http_body_util::BodyExt;
+use origin_core::cache::{Progress, Warming};
 use origin_core::call::{AttemptId, Ticket};
 use origin_core::job::{self, Job, JobOutcome, Work};
 use origin_core::ops::{Flow, Step};
@@ -18,6 +19,7 @@ use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
 
 pub use crate::background::attend;
+use crate::cache::{Lease, Look, Place, Plan, Settled};
 use crate::carry;
 use crate::consul::Goal;
 use crate::flight::{Exchanged, Flight, Next, Shot};
@@ -25,7 +27,7 @@ use crate::guards::JobGuard;
 use crate::hub::{Hub, Slot, lock};
 use crate::hyper::body_fault;
 use crate::response::Streaming;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Warmed};
 use crate::sharing::ShareGuard;
 pub use crate::watch::asynchronous::{Watch, follow, watch};
 
@@ -71,8 +73,116 @@ pub fn call<R: AsyncRuntime>(
 ) -> impl Future<Output = Result<Response, Error>> + Send {
     let mut flight = Flight::new(hub, slot, request);
     async move {
+        if flight.slot.memory.is_on() {
+            return Box::pin(remembering(&mut flight)).await;
+        }
         let (answer, _) = drive(&mut flight, Whole::Collect).await?;
         Ok(response(&mut flight, answer))
+    }
+}
+
+/// The same for a service whose answers are remembered.
+async fn remembering<R: AsyncRuntime>(flight: &mut Flight<R>) -> Result<Response, Error> {
+    let Some(plan) = Plan::of(flight) else {
+        let (answer, _) = drive(flight, Whole::Collect).await?;
+        flight.outdate(answer.status(), answer.headers());
+        return Ok(response(flight, answer));
+    };
+    flight.start();
+    if flight.hub.is_alone() {
+        attend(&flight.hub);
+    }
+    let mut look = plan.look(flight);
+    loop {
+        look = match look {
+            Look::Answer(response) => return Ok(response),
+            Look::Renew(response, lease) => {
+                let (hub, slot) = (flight.hub.clone(), flight.slot.clone());
+                let mut anew = Flight::new(hub, slot, flight.request.clone());
+                flight.hub.runtime.spawn(async move {
+                    // Whoever asks next learns what came of it.
+                    let _ = fetch(&mut anew, &plan, lease).await;
+                });
+                return Ok(response);
+            }
+            Look::Fetch(lease) => return fetch(flight, &plan, lease).await,
+            Look::Wait(mut place) => {
+                let progress = wait(flight, &mut place).await;
+                match plan.waited(flight, progress) {
+                    Some(look) => look,
+                    None => plan.look(flight),
+                }
+            }
+        };
+    }
+}
+
+/// Makes the call, asking whether what is kept still holds, and stores what it brings.
+async fn fetch<R: AsyncRuntime>(
+    flight: &mut Flight<R>,
+    plan: &Plan,
+    mut lease: Lease<R>,
+) -> Result<Response, Error> {
+    let mut kept = plan.conditions(flight);
+    loop {
+        let driven = drive(flight, Whole::Collect).await;
+        let result = driven.map(|(answer, _)| response(flight, answer));
+        match plan.settle(flight, &mut lease, kept.take(), result) {
+            Settled::Done(result) => return result,
+            Settled::Again => (),
+        }
+    }
+}
+
+/// Waits for somebody else's answer, until the deadline of this call at most.
+async fn wait<R: AsyncRuntime>(flight: &Flight<R>, place: &mut Place) -> Progress {
+    let (runtime, deadline) = (&flight.hub.runtime, flight.deadline());
+    loop {
+        let filled = place.filled().listen();
+        let now = runtime.now();
+        match place.progress(now) {
+            Progress::Waiting(at) if now < deadline => {
+                or(filled, runtime.sleep_until(at.min(deadline))).await;
+            }
+            progress => return progress,
+        }
+    }
+}
+
+/// Makes these requests so that their answers are remembered, `at_once` at a time.
+///
+/// # Errors
+/// None: failed ones are counted.
+pub async fn warm<R: AsyncRuntime>(
+    hub: Arc<Hub<R>>,
+    slot: Arc<Slot>,
+    requests: Vec<Option<Request>>,
+    at_once: u32,
+) -> Result<Warmed, Error> {
+    let mut warming = Warming::new(requests, at_once);
+    let mut out = Vec::new();
+    loop {
+        while let Some(request) = warming.next() {
+            let Some(request) = request else {
+                warming.done(false);
+                continue;
+            };
+            out.push(Box::pin(call(hub.clone(), slot.clone(), request)));
+        }
+        if out.is_empty() {
+            return Ok(Warmed { warmed: warming.warmed(), failed: warming.failed() });
+        }
+        let any = poll_fn(|context| {
+            for (place, call) in out.iter_mut().enumerate() {
+                if let Poll::Ready(result) = call.as_mut().poll(context) {
+                    return Poll::Ready((place, result));
+                }
+            }
+            Poll::Pending
+        });
+        let (place, result) = any.await;
+        drop(out.swap_remove(place));
+        warming.done(result.is_ok_and(|response| response.status.is_success()));
     }
 }
 
@@ -91,6 +201,10 @@ pub async fn run<R: AsyncRuntime, F: Flow>(
             Step::Done(output) => return Ok(output),
             Step::Send(request) => Flight::new(hub.clone(), slot.clone(), request),
         };
+        if slot.memory.is_on() {
+            reply = Some(Box::pin(remembering(&mut flight)).await?);
+            continue;
+        }
         let (answer, _) = drive(&mut flight, Whole::Collect).await?;
         reply = Some(response(&mut flight, answer));
     }
@@ -114,6 +228,7 @@ pub async fn stream<R: AsyncRuntime>(
 ) -> Result<Streaming<Body<R>>, Error> {
     let mut flight = Flight::new(hub, slot, request);
     let (answer, ticket) = drive(&mut flight, Whole::Leave).await?;
+    flight.outdate(answer.status(), answer.headers());
     let report = flight.report();
     let (head, body) = answer.into_parts();
     let body = Body {

@@ -1,5 +1,5 @@
 //! The background task of an async client: discovery ahead of expiry, the health checks of all
-//! services, and what they share with other nodes. It carries nothing out itself: each fetch and each check is a task of its own,
+//! services, what they share with other nodes, and sweeping their caches. It carries nothing out itself: each fetch and each check is a task of its own,
 //! so that a registry or an endpoint that hangs delays nobody else.
 //!
 //! It holds the client weakly and ends with it, and so do its tasks. If it is dropped before (its
@@ -64,6 +64,7 @@ impl<R: AsyncRuntime> Post<R> {
     /// Starts all that is due. Returns when to look again.
     fn look(&self, hub: &Arc<Hub<R>>) -> Time {
         let now = hub.runtime.now();
+        let swept = hub.sweep(now);
         let (due, checks) = hub.poll_checks(now);
         for (slot, check) in due {
             self.check(hub, slot, check);
@@ -76,7 +77,7 @@ impl<R: AsyncRuntime> Post<R> {
         }
         loop {
             match hub.poll_job(now, None, Time::NEVER) {
-                Poll::Wait(at) => return checks.min(sharing).min(at),
+                Poll::Wait(at) => return checks.min(sharing).min(at).min(swept),
                 Poll::Run(job) => fetch(hub, *job),
             }
         }

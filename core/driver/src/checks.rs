@@ -13,8 +13,9 @@ use crate::custom::{CheckTarget, Slip};
 use crate::hub::{Customs, Hub, Slot, lock};
 use crate::runtime::Runtime;
 
-/// Refuses checks that this adapter, or this client, cannot carry out.
+/// Refuses what this adapter, or this client, cannot carry out: checks, and a shared cache.
 pub(crate) fn possible<R: Runtime>(config: &Config, customs: &Customs) -> Result<(), ConfigError> {
+    crate::cache::possible(config)?;
     one::<R>("policy", &config.policy, customs)?;
     for (name, service) in &config.services {
         if let Some(own) = &service.policy {

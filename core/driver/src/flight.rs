@@ -82,11 +82,27 @@ impl<R: Runtime> Flight<R> {
         Flight { hub, slot, request, call, began, seen, trail, current, others, over }
     }
 
-    /// Starts the call's clock. First of all.
+    /// Starts the call's clock, which goes on if it was started before. First of all.
     pub(crate) fn start(&mut self) -> Time {
-        self.began = self.hub.runtime.now();
-        self.call = self.call.asked(self.began);
-        self.began
+        let now = self.hub.runtime.now();
+        if self.began == Time::ZERO {
+            self.began = now;
+            self.call = self.call.asked(now);
+        }
+        now
+    }
+
+    /// Makes the call once more, within the same time. `so_far`: how it went until now.
+    pub(crate) fn again(&mut self, so_far: Report) {
+        let (spec, hub) = (self.request.spec, &self.hub);
+        let call = Call::new(spec, hub.seed, hub.call_number()).abreast(R::ABREAST);
+        (self.call, self.trail, self.over) = (call.asked(self.began), so_far.attempts, false);
+    }
+
+    /// The report of a call that was not made: it needs none any more.
+    pub(crate) fn unmade(&mut self, now: Time) -> Report {
+        (self.seen, self.over) = (now, true);
+        self.report()
     }
 
     /// When the call ends at the latest, also before it has begun.
@@ -287,6 +303,7 @@ impl<R: Runtime> Flight<R> {
             service: self.slot.name.clone(),
             elapsed: now.since(self.began),
             attempts: std::mem::take(&mut self.trail),
+            cache: None,
         }
     }
 }

@@ -19,6 +19,7 @@ use origin_core::snapshot::Snapshot;
 use origin_core::{Config, ConfigError, Error, Service, Time};
 
 use crate::around;
+use crate::cache::Memory;
 use crate::carry::Carrier;
 use crate::consul::Desk;
 use crate::custom::{Custom, Threads};
@@ -51,6 +52,8 @@ pub struct Slot {
     /// When a call should ask for a discovery job, in nanoseconds: keeps the lock of the directory
     /// off calls.
     discovery_due: AtomicU64,
+    /// What is remembered of its answers.
+    pub(crate) memory: Memory,
     /// Its custom checks under way.
     pub(crate) threads: Threads,
     /// Who is told when its endpoints change.
@@ -58,7 +61,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    pub(crate) fn new(service: Service, discovered: bool) -> Slot {
+    pub(crate) fn new(service: Service, discovered: bool, memory: Memory) -> Slot {
         Slot {
             name: service.name().clone(),
             checked: service.rules().checks.on().into(),
@@ -68,6 +71,7 @@ impl Slot {
             check_due: AtomicU64::new(0),
             share_due: AtomicU64::new(0),
             discovery_due: AtomicU64::new(0),
+            memory,
             threads: Threads::default(),
             watchers: Watchers::default(),
         }
@@ -220,6 +224,7 @@ impl<R: Runtime> Hub<R> {
         let config = self.config();
         let own = config.services.get(name);
         let (rules, profiles) = config.rules_for(name)?;
+        let memory = Memory::new(now, self.seed, config.cache_for(name)?);
         let mut service = Service::new(name.into(), rules, self.seed).with_profiles(profiles);
         let local = config.local_cluster.as_deref();
         let endpoints = match own {
@@ -238,12 +243,13 @@ impl<R: Runtime> Hub<R> {
         if let Some(sharing) = &self.sharing {
             sharing.with(now, &mut service)?;
         }
-        let slot = Slot::new(service, discovered);
+        let slot = Slot::new(service, discovered, memory);
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry(slot.name.clone()).or_insert_with(|| Arc::new(slot)).clone();
         drop(slots);
         drop(directory);
-        if slot.checked.load(Ordering::Relaxed) || self.sharing.is_some() {
+        let shares = self.sharing.is_some();
+        if slot.checked.load(Ordering::Relaxed) || shares || slot.memory.is_on() {
             self.news.notify(usize::MAX);
         }
         Ok(slot)
@@ -260,6 +266,12 @@ impl<R: Runtime> Hub<R> {
     pub(crate) fn unattended(&self, slot: &Slot) -> bool {
         (slot.checked.load(Ordering::Relaxed) || self.sharing.is_some())
             && !self.background.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is no background task yet.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn is_alone(&self) -> bool {
+        !self.background.load(Ordering::Relaxed)
     }
 
     /// Asks for a job: for a call the directory, for a background own registrations first.

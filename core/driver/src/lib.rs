@@ -19,6 +19,7 @@
 //! | `watch/` | being told of changed endpoints |
 //! | `checks.rs`, `custom.rs`, `guards.rs` | health checks: polling, those of applications, results |
 //! | `sharing.rs` | breaker knowledge shared with other nodes: polling, results |
+//! | `cache.rs` | remembered answers around one call |
 //! | `hyper.rs`, `tls.rs` | connections and TLS shared by the async adapters |
 //!
 //! An adapter is a clock, a sleep and an exchange. This one answers everything itself; put a
@@ -35,7 +36,7 @@
 //! use origin_driver::core::outcome::{Fault, Sent};
 //! use origin_driver::core::{ConfigError, Error, Request, Response, Time, Wall};
 //! use origin_driver::{
-//!     Client, Follower, Goal, Hub, Line, Options, Runtime, Slot, Streaming,
+//!     Client, Follower, Goal, Hub, Line, Options, Runtime, Slot, Streaming, Warmed,
 //! };
 //!
 //! struct Echo(Instant);
@@ -73,6 +74,10 @@
 //!     }
 //!     fn settle(hub: Arc<Hub<Echo>>, goal: Goal, until: Time) -> Result<bool, Error> {
 //!         blocking::settle(&hub, &goal, until)
+//!     }
+//!     fn warm(hub: Arc<Hub<Echo>>, slot: Arc<Slot>, requests: Vec<Option<Request>>, at_once: u32)
+//!         -> Result<Warmed, Error> {
+//!         blocking::warm(&hub, &slot, requests, at_once)
 //!     }
 //!     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Result<T, Error> {
 //!         result
@@ -113,6 +118,7 @@ pub mod asynchronous;
 #[cfg(feature = "hyper")]
 mod background;
 pub mod blocking;
+mod cache;
 pub mod carry;
 mod checks;
 mod client;
@@ -141,7 +147,7 @@ pub use hub::{Hub, Slot};
 pub use request::{RequestBuilder, Upstream};
 pub use response::Streaming;
 pub use roots::{Identity, Roots};
-pub use runtime::{Options, Runtime};
+pub use runtime::{Options, Runtime, Warmed};
 pub use watch::{CallbackError, Follower, Line, Subscription, Update, WatchStatus};
 
 pub use origin_core as core;

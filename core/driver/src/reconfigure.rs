@@ -24,6 +24,7 @@ impl<R: Runtime> Hub<R> {
         let mut news = Vec::with_capacity(slots.len());
         for slot in slots {
             let (rules, profiles) = next.rules_for(&slot.name)?;
+            let cache = next.cache_for(&slot.name)?;
             let own = next.services.get(&*slot.name);
             let before = present.services.get(&*slot.name);
             let moved = own.map(|own| &own.endpoints) != before.map(|own| &own.endpoints);
@@ -31,13 +32,14 @@ impl<R: Runtime> Hub<R> {
                 Some(own) => Some(configured(&slot.name, own, next.local_cluster.as_deref())?),
                 None => None,
             };
-            news.push((slot, rules, profiles, endpoints));
+            news.push((slot, rules, profiles, endpoints, cache));
         }
         for slot in self.agents() {
             let (rules, profiles) = next.rules_for(&slot.name)?;
             lock(&slot.service).reconfigure(now, rules, profiles);
         }
-        for (slot, rules, profiles, endpoints) in news {
+        for (slot, rules, profiles, endpoints, cache) in news {
+            slot.memory.retune(now, cache);
             slot.checks_on(rules.checks.on());
             let mut service = lock(&slot.service);
             service.reconfigure(now, rules, profiles);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method};
+use origin_core::cache::{Key, MoreStats, Stats, Target, Wish};
 use origin_core::policy::balance::hash;
 use origin_core::policy::queue::Priority;
 use origin_core::rng::Pcg32;
@@ -17,7 +18,7 @@ use serde::Serialize;
 
 use crate::hub::{Hub, Slot};
 use crate::response::Streaming;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Warmed};
 
 /// A handle on one service.
 pub struct Upstream<R: Runtime> {
@@ -80,6 +81,43 @@ impl<R: Runtime> Upstream<R> {
     pub fn order_service(&self, order: Order) {
         let now = self.hub.runtime.now();
         crate::hub::lock(&self.slot.service).order_service(now, order);
+    }
+
+    /// What its cache counts, by the names that clients of OnexTree know.
+    #[must_use]
+    pub fn cache_stats(&self) -> Stats {
+        self.slot.memory.stats()
+    }
+
+    /// Everything else that its cache counts.
+    #[must_use]
+    pub fn cache_more_stats(&self) -> MoreStats {
+        self.slot.memory.more_stats()
+    }
+
+    /// Empties its cache and counts from zero. Answers on their way are not stored.
+    pub fn clear_cache(&self) {
+        self.slot.memory.clear();
+    }
+
+    /// Removes remembered answers by key, tag, path or beginning of a path, the paths as requests
+    /// have them; answers on their way that are meant are not stored. Returns how many were
+    /// removed.
+    pub fn invalidate(&self, target: Target<Key>) -> u32 {
+        self.slot.memory.invalidate(&self.slot.name, target)
+    }
+
+    /// Fetches what will be asked for anyway, `at_once` requests at a time, and remembers the
+    /// answers, as if each said [`RequestBuilder::cached`]. What is remembered already is not
+    /// asked for again. Failures are counted and not repeated; without a cache nothing is sent.
+    pub fn warm(&self, requests: Vec<RequestBuilder<R>>, at_once: u32) -> R::Reply<Warmed> {
+        let requests = requests.into_iter().map(|request| {
+            let mut request = request.cached();
+            let ours = Arc::ptr_eq(&request.upstream.slot, &self.slot);
+            let sound = ours && self.slot.memory.is_on() && request.checked().is_ok();
+            sound.then_some(request.request)
+        });
+        R::warm(self.hub.clone(), self.slot.clone(), requests.collect(), at_once)
     }
 
     /// A `GET`.
@@ -292,6 +330,72 @@ impl<R: Runtime> RequestBuilder<R> {
         self
     }
 
+    fn wish(&mut self) -> &mut Wish {
+        self.request.wish.get_or_insert_default()
+    }
+
+    /// The answer may be remembered, and a remembered one is as good: for `GET` and `HEAD`; other
+    /// methods need a [`RequestBuilder::cache_key`]. Does nothing where the service has no cache
+    /// (`cache` in the configuration). Requests with conditions or a `Range` are never answered
+    /// from it, and streamed answers are not remembered.
+    #[must_use]
+    pub fn cached(mut self) -> Self {
+        self.wish().cached = true;
+        self
+    }
+
+    /// The same for a request that only reads, whatever its method: its key is the operation and
+    /// its parameters, in whatever order they are written. Nothing else of the request is part
+    /// of the key: if who asks matters, it has to be a parameter.
+    #[must_use]
+    pub fn cache_key(mut self, operation: &str, parameters: &serde_json::Value) -> Self {
+        let operation = format!("{}/{operation}", self.upstream.slot.name);
+        let fields = match parameters {
+            serde_json::Value::Object(fields) => Some(fields),
+            serde_json::Value::Null => None,
+            _ => {
+                self.fault("the parameters of a cache key must be a JSON object".to_owned());
+                return self;
+            }
+        };
+        let fields = fields.into_iter().flatten().map(|(name, value)| (name.as_str(), value));
+        match Key::operation(&operation, fields) {
+            Ok(key) => {
+                let wish = self.wish();
+                (wish.cached, wish.key) = (true, Some(key));
+            }
+            Err(error) => self.fault(error.to_string()),
+        }
+        self
+    }
+
+    /// `false`: asks the service, whatever is remembered; a fresh answer is remembered all the
+    /// same.
+    #[must_use]
+    pub fn use_cache(mut self, yes: bool) -> Self {
+        self.wish().skip = !yes;
+        self
+    }
+
+    /// Tags of the answer, by which it can be invalidated: [`Target::Tag`]. At most 16; an
+    /// answer with more is not remembered.
+    #[must_use]
+    pub fn cache_tags<'a>(mut self, tags: impl IntoIterator<Item = &'a str>) -> Self {
+        self.wish().tags = tags.into_iter().map(Arc::from).collect();
+        self
+    }
+
+    /// How long the answer is fresh, instead of `cache.ttl`. Where the cache respects headers it
+    /// only shortens what the answer says.
+    #[must_use]
+    pub fn cache_ttl(mut self, ttl: Duration) -> Self {
+        if ttl.is_zero() {
+            self.fault("cache_ttl must be longer than zero".to_owned());
+        }
+        self.wish().ttl = Some(ttl);
+        self
+    }
+
     fn fault(&mut self, mistake: String) {
         self.mistake.get_or_insert(mistake);
     }
@@ -299,6 +403,13 @@ impl<R: Runtime> RequestBuilder<R> {
     fn checked(&mut self) -> Result<(), Error> {
         let service = || self.upstream.slot.name.clone();
         if let Some(reason) = self.mistake.take() {
+            return Err(Error::Request { service: service(), reason });
+        }
+        let reads = matches!(self.request.method, Method::GET | Method::HEAD);
+        if !reads
+            && self.request.wish.as_ref().is_some_and(|wish| wish.cached && wish.key.is_none())
+        {
+            let reason = format!("a {} is cached only with a cache_key", self.request.method);
             return Err(Error::Request { service: service(), reason });
         }
         let spec = &self.request.spec;

@@ -28,6 +28,15 @@ pub struct Options {
     pub roots: Roots,
 }
 
+/// What came of warming a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Warmed {
+    /// Requests that were answered, by a service or from the cache.
+    pub warmed: u32,
+    /// Requests that failed or were answered with an error.
+    pub failed: u32,
+}
+
 /// An adapter: one runtime with its HTTP client.
 pub trait Runtime: Sized + Send + Sync + 'static {
     /// Attempts of one call that it can have out at the same time; 1 when a call cannot be woken
@@ -88,6 +97,15 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     /// Waits until own registrations are as `goal` says, or until `until`, and carries what is
     /// due for that. Yields whether they are.
     fn settle(hub: Arc<Hub<Self>>, goal: Goal, until: Time) -> Self::Reply<bool>;
+
+    /// Makes these requests so that their answers are remembered, `at_once` at a time. `None`
+    /// is one that cannot be made, and counts as failed.
+    fn warm(
+        hub: Arc<Hub<Self>>,
+        slot: Arc<Slot>,
+        requests: Vec<Option<Request>>,
+        at_once: u32,
+    ) -> Self::Reply<Warmed>;
 
     /// A reply that is there already.
     fn ready<T: Send + 'static>(result: Result<T, origin_core::Error>) -> Self::Reply<T>;

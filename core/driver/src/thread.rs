@@ -110,6 +110,7 @@ impl<R: BlockingRuntime> Post<R> {
     /// Starts all that is due. Returns when to look again.
     fn look(&self, hub: &Arc<Hub<R>>) -> io::Result<Time> {
         let now = hub.runtime.now();
+        let swept = hub.sweep(now);
         let (due, checks) = hub.poll_checks(now);
         let mut started = Ok(());
         for (slot, check) in due {
@@ -125,7 +126,7 @@ impl<R: BlockingRuntime> Post<R> {
         started?;
         loop {
             match hub.poll_job(now, None, Time::NEVER) {
-                Poll::Wait(at) => return Ok(checks.min(sharing).min(at)),
+                Poll::Wait(at) => return Ok(checks.min(sharing).min(at).min(swept)),
                 Poll::Run(job) => {
                     let guard = JobGuard::new(hub, &job);
                     let runtime = hub.runtime.clone();
@@ -163,7 +164,7 @@ impl<R: BlockingRuntime> Post<R> {
     }
 }
 
-fn helper(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(crate) fn helper(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name("origin-helper".into()).spawn(work).map(drop)
 }
 

@@ -31,6 +31,7 @@
 //! | `invalidate.rs` | by key, tag, path and prefix |
 //! | `upkeep.rs`, `stats.rs`, `warm.rs` | clearing, sweeping, other settings; numbers; warming |
 //! | `key.rs` | canonical keys |
+//! | `wish.rs` | what one request says beside its headers |
 //! | `control.rs`, `http.rs` | the headers of RFC 9111 |
 //! | `answer.rs`, `shared.rs` | an answer as bytes, and the second level in Redis |
 
@@ -52,6 +53,7 @@ mod store;
 mod tests;
 mod upkeep;
 pub mod warm;
+mod wish;
 
 use std::fmt;
 use std::time::Duration;
@@ -68,6 +70,7 @@ pub use stats::{MoreStats, Stats};
 pub use store::Store;
 pub use upkeep::Swept;
 pub use warm::Warming;
+pub use wish::Wish;
 
 use crate::time::DurationText;
 

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConcurrencyMode, Config, Mode, Policy, RateMode, conflict, field};
+use super::{CacheConfig, ConcurrencyMode, Config, Mode, Policy, RateMode, conflict, field};
 use crate::address::Address;
+use crate::cache;
+use crate::ops::secrets::SERVICE as SECRETS;
 use crate::policy::balance::route::Routes;
 use crate::policy::retryable::Retryable;
 use crate::policy::{
@@ -198,6 +200,30 @@ impl Config {
         Ok((rules, compiled.collect::<Result<_, ConfigError>>()?))
     }
 
+    /// What is remembered of the answers of the service called `name`. Never anything of
+    /// `secrets`, whatever holds for the others.
+    ///
+    /// # Errors
+    /// The first refused field.
+    pub fn cache_for(&self, name: &str) -> Result<cache::Settings, ConfigError> {
+        let off = || {
+            let off = CacheConfig { enabled: false, ..CacheConfig::default() };
+            cache::Settings::of(&off, "cache")
+        };
+        match self.services.get(name).and_then(|own| own.cache.as_ref()) {
+            Some(own) => {
+                let path = format!("services.{name}.cache");
+                if own.enabled && name == SECRETS {
+                    let reason = "secrets are never cached; leave it out";
+                    return Err(ConfigError::new(path, reason));
+                }
+                cache::Settings::of(own, &path)
+            }
+            None if name == SECRETS => off(),
+            None => self.cache.as_ref().map_or_else(off, |all| cache::Settings::of(all, "cache")),
+        }
+    }
+
     /// Checks everything. Machines are only ever built from a configuration that passed.
     ///
     /// # Errors
@@ -219,9 +245,13 @@ impl Config {
         if let Some(redis) = &self.redis {
             redis::Settings::of(redis, "redis")?;
         }
+        if let Some(all) = &self.cache {
+            cache::Settings::of(all, "cache")?;
+        }
         for (name, service) in &self.services {
             let path = format!("services.{name}");
             service_name(name).map_err(|reason| ConfigError::new(&path, reason))?;
+            self.cache_for(name)?;
             if let Some(discovery) = &self.discovery {
                 discovery.sources(&format!("{path}.lookup.order"), &service.lookup.order)?;
             }

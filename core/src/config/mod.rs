@@ -109,6 +109,9 @@ pub struct Config {
     pub services: BTreeMap<String, ServiceConfig>,
     /// A Redis that clients share: the second level of what they remember. `None`: none.
     pub redis: Option<RedisConfig>,
+    /// What is remembered of the answers of every service that does not say otherwise. `None`:
+    /// nothing. The service `secrets` is never cached.
+    pub cache: Option<CacheConfig>,
     /// Bounds on what peers may send and on pooled connections.
     pub limits: Limits,
 }
@@ -123,6 +126,8 @@ pub struct ServiceConfig {
     pub lookup: LookupConfig,
     /// Policies of this service, replacing [`Config::policy`] as a whole.
     pub policy: Option<Policy>,
+    /// What is remembered of its answers, replacing [`Config::cache`] as a whole.
+    pub cache: Option<CacheConfig>,
     /// Named variants of its policy, for calls that ask for one; these win over those of
     /// [`Config::profiles`].
     pub profiles: BTreeMap<String, Policy>,

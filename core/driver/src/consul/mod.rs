@@ -11,6 +11,8 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use origin_core::cache;
+use origin_core::config::CacheConfig;
 use origin_core::config::RegistrationConfig;
 use origin_core::consul::event::Event;
 use origin_core::consul::registrar::{Stage, View};
@@ -23,6 +25,7 @@ use origin_core::ops::consul::{Consul as Calls, SERVICE};
 use origin_core::ops::{Caller, Flow};
 use origin_core::{Config, ConfigError, Error, Service, Time};
 
+use crate::cache::Memory;
 use crate::hub::{Hub, Slot, lock};
 use crate::runtime::Runtime;
 
@@ -55,7 +58,9 @@ impl Desk {
         let (policy, profiles) = config.rules_for(SERVICE)?;
         let mut service = Service::new(SERVICE.into(), policy, seed).with_profiles(profiles);
         service.resolve(now, Resolution::Found(injected(&agents, None)));
-        let agents = Slot::new(service, false);
+        let off = CacheConfig { enabled: false, ..CacheConfig::default() };
+        let memory = Memory::new(now, seed, cache::Settings::of(&off, "cache")?);
+        let agents = Slot::new(service, false, memory);
         // The policy's checks are meant for services.
         agents.checks_on(false);
         Ok(Some(Desk { registry: Mutex::new(Registry::new(rules, seed)), agents: agents.into() }))
