@@ -13,14 +13,14 @@ use async_io::{Async, Timer};
 use futures_lite::future::{or, try_zip};
 use futures_lite::{AsyncRead, AsyncWrite};
 use futures_rustls::TlsConnector;
-use futures_rustls::pki_types::ServerName;
-use futures_rustls::rustls::{self, ClientConfig};
 use http::Uri;
 use http::uri::Scheme;
 use hyper::rt::ReadBufCursor;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use origin_core::outcome::Fault;
 use origin_driver::hyper::ConnectError;
+use origin_driver::tls::{self, Tls};
+use origin_driver::watched::Watched;
 use smol_hyper::rt::FuturesIo;
 use tower_service::Service;
 
@@ -32,19 +32,19 @@ type Pending<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 /// Connects to the origin of a URL.
 #[derive(Clone)]
 pub(crate) struct Connector {
-    tls: TlsConnector,
+    tls: Arc<Tls>,
 }
 
 impl Connector {
-    pub(crate) fn new(config: ClientConfig) -> Connector {
-        Connector { tls: Arc::new(config).into() }
+    pub(crate) fn new(tls: Arc<Tls>) -> Connector {
+        Connector { tls }
     }
 }
 
 impl Service<Uri> for Connector {
-    type Response = Link;
+    type Response = Watched<Link>;
     type Error = ConnectError;
-    type Future = Pending<Link, ConnectError>;
+    type Future = Pending<Watched<Link>, ConnectError>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
         Poll::Ready(Ok(()))
@@ -56,7 +56,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-async fn connect(uri: Uri, tls: Option<TlsConnector>) -> Result<Link, ConnectError> {
+async fn connect(uri: Uri, tls: Option<Arc<Tls>>) -> Result<Watched<Link>, ConnectError> {
     let because = |fault| ConnectError { fault };
     let host = uri.host().ok_or(because(Fault::NotHttp))?;
     // A URL writes IPv6 in brackets; neither resolver nor certificate knows them.
@@ -70,11 +70,13 @@ async fn connect(uri: Uri, tls: Option<TlsConnector>) -> Result<Link, ConnectErr
     let socket = fastest(addresses, dial).await.map_err(|_| because(Fault::Connect))?;
     // Requests are written whole: waiting for more to fill a segment would only delay them.
     socket.get_ref().set_nodelay(true).map_err(|_| because(Fault::Connect))?;
-    let Some(tls) = tls else { return Ok(Link::new(socket, false)) };
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| because(Fault::Tls))?;
-    let secured = tls.connect(name, socket).await.map_err(|e| because(handshake_fault(&e)))?;
-    let h2 = secured.get_ref().1.alpn_protocol() == Some(b"h2");
-    Ok(Link::new(secured, h2))
+    let Some(tls) = tls else { return Ok(Watched::new(Link::new(socket, false), None)) };
+    // Asked now and not before the lookup, so that it is what holds now.
+    let secured = tls.target(host, port).map_err(because)?;
+    let connect = TlsConnector::from(secured.config).connect(secured.name, socket);
+    let stream = connect.await.map_err(|e| because(handshake_fault(&e, &secured.watch)))?;
+    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok(Watched::new(Link::new(stream, h2), Some(secured.watch)))
 }
 
 async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -141,11 +143,10 @@ fn swapped<A, B>(result: Result<A, B>) -> Result<B, A> {
 }
 
 /// A peer that breaks the handshake off is unreachable; one that is not trusted is another matter.
-fn handshake_fault(error: &io::Error) -> Fault {
-    match error.get_ref() {
-        Some(cause) if cause.is::<rustls::Error>() => Fault::Tls,
-        _ => Fault::Connect,
-    }
+fn handshake_fault(error: &io::Error, watch: &tls::Watch) -> Fault {
+    let Some(cause) = tls::cause(error) else { return Fault::Connect };
+    watch.note(cause);
+    Fault::Tls
 }
 
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -29,6 +29,36 @@
 //! by default), or with `Client::start`; it ends, with the fetches and checks it has started, when
 //! the last clone of the client is dropped.
 //!
+//! # Certificates
+//!
+//! Servers prove the host name of their URL to one of Mozilla's list of authorities. An application
+//! can name its own authorities, who it is itself, and who a server has to be: another name, or in a
+//! mesh a SPIFFE id. All of it can be exchanged while calls go on; [`TlsFailure`] says what does not
+//! fit.
+//!
+//! ```no_run
+//! # #[cfg(feature = "async-std")]
+//! # fn main() -> Result<(), origin_async_std::ConfigError> {
+//! use origin_async_std::{Client, Expect, TlsChange, TlsFiles, Verify};
+//!
+//! let files = TlsFiles::default();                      // /etc/consul/ca.pem, cert.pem, key.pem
+//! let (roots, identity) = files.read("consul.tls")?;
+//! let agent = Expect::of(Verify::Name("server.dc1.consul".into()));
+//! let client = Client::builder()
+//!     .endpoint("consul", "https://10.0.0.5:8501")
+//!     .roots(roots)
+//!     .identity(identity)
+//!     .expect("10.0.0.5", 8501, agent)
+//!     .build()?;
+//! // When the files have changed:
+//! let (roots, identity) = files.read("consul.tls")?;
+//! client.set_tls(TlsChange::new().roots(roots).identity(identity))?;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "async-std"))]
+//! # fn main() {}
+//! ```
+//!
 //! # async-std and smol
 //!
 //! async-std is discontinued upstream ([RUSTSEC-2025-0052]: "use smol"). This crate serves the
@@ -64,8 +94,10 @@ pub use origin_driver::core::ops::storage::Object;
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
 pub use origin_driver::{
-    CallbackError, CheckTarget, Identity, Roots, Streaming, Update, Warmed, WatchStatus,
-    command_check,
+    CallbackError, CheckTarget, Streaming, Update, Warmed, WatchStatus, command_check,
+};
+pub use origin_driver::{
+    Expect, Expectations, Identity, Roots, TlsChange, TlsFailure, TlsFiles, Verify,
 };
 pub use runtime::{AsyncIo, Executor, Task};
 

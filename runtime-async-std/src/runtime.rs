@@ -17,7 +17,10 @@ use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply, Watch};
 use origin_driver::hyper::{Limited, Pooled};
-use origin_driver::{Follower, Goal, Hub, Line, Options, Runtime, Slot, Streaming, Warmed, tls};
+use origin_driver::tls::Tls;
+use origin_driver::{
+    Follower, Goal, Hub, Line, Options, Runtime, Slot, Streaming, TlsChange, TlsFailure, Warmed,
+};
 use smol_hyper::rt::SmolTimer;
 
 use crate::connect::Connector;
@@ -73,6 +76,7 @@ pub type Smol = AsyncIo<SmolExecutor>;
 pub struct AsyncIo<E> {
     epoch: Instant,
     pool: Pooled<Limited<Connector, Sleeper>>,
+    tls: Arc<Tls>,
     executor: E,
 }
 
@@ -96,12 +100,13 @@ impl<E: Executor> Runtime for AsyncIo<E> {
     type Watch = Watch<AsyncIo<E>>;
 
     fn build(options: &Options) -> Result<AsyncIo<E>, ConfigError> {
-        let connector = Connector::new(tls::client_config(&options.roots, &[b"h2", b"http/1.1"])?);
+        let tls = Tls::new(options, true)?;
+        let connector = Connector::new(tls.clone());
         let sleep: Sleeper = |span| SmolTimer::new().sleep(span);
         let connector = Limited::new(connector, options.connect, sleep);
         let executor = E::default();
         let pool = Pooled::new(connector, Spawner(executor.clone()), SmolTimer::new(), options);
-        Ok(AsyncIo { epoch: Instant::now(), pool, executor })
+        Ok(AsyncIo { epoch: Instant::now(), pool, tls, executor })
     }
 
     fn now(&self) -> Time {
@@ -159,6 +164,14 @@ impl<E: Executor> Runtime for AsyncIo<E> {
 
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Reply<T> {
         Box::pin(std::future::ready(result))
+    }
+
+    fn secure(&self, change: TlsChange) -> Result<(), ConfigError> {
+        self.tls.change(change, || self.pool.renew())
+    }
+
+    fn tls_failures(&self) -> Vec<TlsFailure> {
+        self.tls.failures()
     }
 }
 

@@ -25,6 +25,8 @@ fn jobs_on<E: Executor>() {
         idle_connections: 1,
         idle_timeout: LONG,
         roots: Roots::WebPki,
+        identity: None,
+        expect: Default::default(),
     };
     let adapter = AsyncIo::<E>::build(&options).unwrap();
     let carrier = Arc::<Carrier>::default();

@@ -1,7 +1,7 @@
 //! The adapter: ureq's agent, set up so that it decides nothing, and what its errors mean.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,12 +11,15 @@ use origin_core::ops::Flow;
 use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::blocking::{self, BlockingRuntime, Body, Watch};
-use origin_driver::{Follower, Goal, Hub, Line, Options, Roots, Runtime, Slot, Streaming, Warmed};
-use ureq::config::AutoHeaderValue;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::unversioned::transport::{Connector, RustlsConnector};
+use origin_driver::tls::Tls;
+use origin_driver::{
+    Follower, Goal, Hub, Line, Options, Runtime, Slot, Streaming, TlsChange, TlsFailure, Warmed,
+};
+use ureq::config::{AutoHeaderValue, Config};
+use ureq::unversioned::transport::Connector;
 use ureq::{Agent, AsSendBody, BodyReader};
 
+use crate::secure::Secure;
 use crate::wire::{self, Dial, Edge, Exchange, Later, Unconnected};
 
 /// Far enough to be never, near enough for every platform's clock and socket options.
@@ -32,7 +35,9 @@ const OUTPUT: usize = 32 << 10;
 #[derive(Debug)]
 pub struct Blocking {
     epoch: Instant,
-    agent: Agent,
+    /// Locked for as long as it takes to clone it.
+    agent: RwLock<Agent>,
+    tls: Arc<Tls>,
     /// Limit of connecting.
     connect: Duration,
 }
@@ -50,13 +55,12 @@ impl Blocking {
         body_by: Time,
     ) -> Result<http::Response<ureq::Body>, (Fault, Sent)> {
         let left = self.now().until(body_by).min(YEAR);
-        let request = self.agent.configure_request(request).timeout_global(Some(left)).build();
+        let agent = self.agent.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let request = agent.configure_request(request).timeout_global(Some(left)).build();
         // ureq's limits either end at the head or include the body; this one holds for all that
         // happens on this thread until `run` returns.
         let exchange = Exchange::begin(self.instant(head_by));
-        self.agent
-            .run(request)
-            .map_err(|error| (fault_of(&error, exchange.sent()), exchange.sent()))
+        agent.run(request).map_err(|error| (fault_of(&error, exchange.sent()), exchange.sent()))
     }
 }
 
@@ -68,12 +72,8 @@ impl Runtime for Blocking {
     type Watch = Watch<Blocking>;
 
     fn build(options: &Options) -> Result<Blocking, ConfigError> {
-        let tls = TlsConfig::builder()
-            .root_certs(roots(&options.roots)?)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
+        let tls = Tls::new(options, false)?;
         let config = Agent::config_builder()
-            .tls_config(tls)
             .proxy(None)
             .http_status_as_error(false)
             .max_redirects(0)
@@ -91,9 +91,8 @@ impl Runtime for Blocking {
             .max_idle_connections_per_host(options.idle_connections)
             .max_idle_age(options.idle_timeout)
             .build();
-        let connector = Edge(().chain(Dial).chain(RustlsConnector::default()));
-        let agent = Agent::with_parts(config, connector, Later);
-        Ok(Blocking { epoch: Instant::now(), agent, connect: options.connect })
+        let agent = RwLock::new(agent(config, tls.clone()));
+        Ok(Blocking { epoch: Instant::now(), agent, tls, connect: options.connect })
     }
 
     fn now(&self) -> Time {
@@ -145,6 +144,22 @@ impl Runtime for Blocking {
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Result<T, Error> {
         result
     }
+
+    fn secure(&self, change: TlsChange) -> Result<(), ConfigError> {
+        self.tls.change(change, || {
+            let mut present = self.agent.write().unwrap_or_else(PoisonError::into_inner);
+            let fresh = agent(present.config().clone(), self.tls.clone());
+            // Exchanges under way have a clone of the old one; its idle connections are closed
+            // with the last of them, and none of those comes back to a pool that is gone.
+            let old = std::mem::replace(&mut *present, fresh);
+            drop(present);
+            drop(old);
+        })
+    }
+
+    fn tls_failures(&self) -> Vec<TlsFailure> {
+        self.tls.failures()
+    }
 }
 
 impl BlockingRuntime for Blocking {
@@ -185,6 +200,11 @@ impl BlockingRuntime for Blocking {
     }
 }
 
+/// An agent with a pool of its own.
+fn agent(config: Config, tls: Arc<Tls>) -> Agent {
+    Agent::with_parts(config, Edge(().chain(Dial).chain(Secure(tls))), Later)
+}
+
 /// What ureq's error means, given whether anything had been written to the connection.
 fn fault_of(error: &ureq::Error, sent: Sent) -> Fault {
     match error {
@@ -202,26 +222,4 @@ fn fault_of(error: &ureq::Error, sent: Sent) -> Fault {
         }
         _ => Fault::Protocol,
     }
-}
-
-fn roots(roots: &Roots) -> Result<RootCerts, ConfigError> {
-    let Roots::Pem(pem) = roots else { return Ok(RootCerts::WebPki) };
-    let refused = |reason: &str| ConfigError::new("roots", reason.to_owned());
-    let mut found: Vec<Certificate<'static>> = Vec::new();
-    for item in parse_pem(pem) {
-        if let PemItem::Certificate(certificate) =
-            item.map_err(|_| refused("the PEM text is not valid"))?
-        {
-            // ureq would leave out what it cannot use without a word.
-            let der = rustls::pki_types::CertificateDer::from(certificate.der());
-            rustls::RootCertStore::empty()
-                .add(der.into_owned())
-                .map_err(|e| refused(&format!("a certificate is not usable: {e}")))?;
-            found.push(certificate);
-        }
-    }
-    if found.is_empty() {
-        return Err(refused("the PEM text holds no certificate"));
-    }
-    Ok(found.into())
 }

@@ -1,10 +1,10 @@
 //! Connections as ureq's connector chain makes them, but with exact limits and exact knowledge:
-//! [`Later`] → [`Dial`] → TLS → [`Edge`].
+//! [`Later`] → [`Dial`] → TLS (`secure.rs`) → [`Edge`].
 //!
 //! ureq's own pieces resolve names before they look into the pool (with a thread per request),
 //! give each of several writes the whole remaining time, take a reset for the end of a body
 //! without length, and cannot say whether a request had left when a limit passed. `unversioned`
-//! items of ureq are used here and nowhere else.
+//! items of ureq are used here, in `secure.rs` and nowhere else.
 
 use std::cell::Cell;
 use std::fmt;
@@ -48,6 +48,11 @@ impl Drop for Exchange {
     }
 }
 
+/// Takes back that something has been written: the peer has shown that it read none of it.
+pub(crate) fn nothing_left() {
+    EXCHANGE.set((EXCHANGE.get().0, false));
+}
+
 /// The end of ureq's limit, or of the exchange if that is sooner, with the reason to report.
 fn limit(timeout: NextTimeout) -> (Option<Instant>, Timeout) {
     let own = match timeout.after {
@@ -82,7 +87,8 @@ impl fmt::Display for Unconnected {
 
 impl std::error::Error for Unconnected {}
 
-fn unconnected(fault: Fault) -> Error {
+/// An error that says so.
+pub(crate) fn unconnected(fault: Fault) -> Error {
     Error::Other(Box::new(Unconnected(fault)))
 }
 
@@ -280,8 +286,6 @@ fn why_unconnected(error: &Error) -> Fault {
     match error {
         Error::Timeout(Timeout::Connect) => Fault::ConnectTimeout,
         Error::Timeout(_) => Fault::Timeout,
-        Error::Rustls(_) | Error::Tls(_) => Fault::Tls,
-        Error::Io(e) if e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => Fault::Tls,
         Error::Other(inner) => {
             inner.downcast_ref::<Unconnected>().map_or(Fault::Connect, |known| known.0)
         }

@@ -87,9 +87,35 @@
 //! # }).unwrap();
 //! ```
 //!
+//! # Certificates
+//!
+//! Servers prove the host name of their URL to one of Mozilla's list of authorities. An application
+//! can name its own authorities, who it is itself, and who a server has to be: another name, or in a
+//! mesh a SPIFFE id. All of it can be exchanged while calls go on; [`TlsFailure`] says what does not
+//! fit.
+//!
+//! ```no_run
+//! use origin_tokio::{Client, Expect, TlsChange, TlsFiles, Verify};
+//!
+//! let files = TlsFiles::default();                      // /etc/consul/ca.pem, cert.pem, key.pem
+//! let (roots, identity) = files.read("consul.tls")?;
+//! let agent = Expect::of(Verify::Name("server.dc1.consul".into()));
+//! let client = Client::builder()
+//!     .endpoint("consul", "https://10.0.0.5:8501")
+//!     .roots(roots)
+//!     .identity(identity)
+//!     .expect("10.0.0.5", 8501, agent)
+//!     .build()?;
+//! // When the files have changed:
+//! let (roots, identity) = files.read("consul.tls")?;
+//! client.set_tls(TlsChange::new().roots(roots).identity(identity))?;
+//! # Ok::<(), origin_tokio::ConfigError>(())
+//! ```
+//!
 //! This crate holds the connector, the clock and the spawning; the loop around them is
 //! `origin-driver`, and every decision is `origin-core`.
 
+mod connect;
 mod runtime;
 
 pub use origin_driver::core;
@@ -102,8 +128,10 @@ pub use origin_driver::core::ops::storage::Object;
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
 pub use origin_driver::{
-    CallbackError, CheckTarget, Identity, Roots, Streaming, Update, Warmed, WatchStatus,
-    command_check,
+    CallbackError, CheckTarget, Streaming, Update, Warmed, WatchStatus, command_check,
+};
+pub use origin_driver::{
+    Expect, Expectations, Identity, Roots, TlsChange, TlsFailure, TlsFiles, Verify,
 };
 pub use runtime::Tokio;
 

@@ -7,24 +7,27 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use origin_core::ops::Flow;
 use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply, Watch};
 use origin_driver::hyper::{Limited, Pooled};
-use origin_driver::{Follower, Goal, Hub, Line, Options, Runtime, Slot, Streaming, Warmed, tls};
+use origin_driver::tls::Tls;
+use origin_driver::{
+    Follower, Goal, Hub, Line, Options, Runtime, Slot, Streaming, TlsChange, TlsFailure, Warmed,
+};
+
+use crate::connect::Connector;
 
 type Sleeper = fn(Duration) -> tokio::time::Sleep;
-type Connector = Limited<HttpsConnector<HttpConnector>, Sleeper>;
 
 /// The tokio runtime: hyper over tokio's sockets, TLS by rustls, HTTP/2 where TLS negotiates it.
 #[derive(Debug)]
 pub struct Tokio {
     epoch: tokio::time::Instant,
-    pool: Pooled<Connector>,
+    pool: Pooled<Limited<Connector, Sleeper>>,
+    tls: Arc<Tls>,
 }
 
 impl Runtime for Tokio {
@@ -35,17 +38,11 @@ impl Runtime for Tokio {
     type Watch = Watch<Tokio>;
 
     fn build(options: &Options) -> Result<Tokio, ConfigError> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let https = HttpsConnectorBuilder::new()
-            .with_tls_config(tls::client_config(&options.roots, &[])?)
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(tcp);
-        let connector = Limited::new(https, options.connect, tokio::time::sleep as Sleeper);
+        let tls = Tls::new(options, true)?;
+        let connector = Connector::new(tls.clone());
+        let connector = Limited::new(connector, options.connect, tokio::time::sleep as Sleeper);
         let pool = Pooled::new(connector, TokioExecutor::new(), TokioTimer::new(), options);
-        Ok(Tokio { epoch: tokio::time::Instant::now(), pool })
+        Ok(Tokio { epoch: tokio::time::Instant::now(), pool, tls })
     }
 
     fn now(&self) -> Time {
@@ -103,6 +100,14 @@ impl Runtime for Tokio {
 
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Reply<T> {
         Box::pin(std::future::ready(result))
+    }
+
+    fn secure(&self, change: TlsChange) -> Result<(), ConfigError> {
+        self.tls.change(change, || self.pool.renew())
+    }
+
+    fn tls_failures(&self) -> Vec<TlsFailure> {
+        self.tls.failures()
     }
 }
 

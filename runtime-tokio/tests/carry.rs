@@ -24,6 +24,8 @@ fn adapter() -> Tokio {
         idle_connections: 1,
         idle_timeout: LONG,
         roots: Roots::WebPki,
+        identity: None,
+        expect: Default::default(),
     };
     Tokio::build(&options).unwrap()
 }

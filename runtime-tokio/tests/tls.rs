@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -13,8 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use origin_tokio::core::outcome::{Fault, Outcome, Sent};
-use origin_tokio::{Client, Error, Roots};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use origin_tokio::{Client, Error, Expect, Identity, Roots};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SerialNumber};
+use rustls::server::WebPkiClientVerifier;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -34,16 +36,32 @@ impl Authority {
         Roots::Pem(self.issuer.pem().into_bytes())
     }
 
-    /// A server for `name` that answers with the HTTP version it was asked in.
+    /// Client number `number`.
+    fn identity(&self, number: u32) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["client".to_owned()]).unwrap();
+        params.serial_number = Some(SerialNumber::from(u64::from(number) + 1));
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Identity::pem(certificate.pem(), key.serialize_pem())
+    }
+
+    /// A server for `name` that answers with the HTTP version it was asked in, and with the number
+    /// of the client if it has one.
     async fn serve(&self, name: &str) -> String {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut clients = rustls::RootCertStore::empty();
+        clients.add(self.issuer.der().clone()).unwrap();
+        let clients = WebPkiClientVerifier::builder_with_provider(clients.into(), provider.clone())
+            .allow_unauthenticated()
+            .build()
+            .unwrap();
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(
                 vec![certificate.der().clone()],
                 key.serialize_der().try_into().unwrap(),
@@ -58,10 +76,17 @@ impl Authority {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     let Ok(tls) = acceptor.accept(tcp).await else { return };
-                    let answer = service_fn(|request: http::Request<Incoming>| async move {
-                        let version = format!("{:?}", request.version());
+                    let seen = tls.get_ref().1.peer_certificates().map(|chain| {
+                        let leaf = webpki::EndEntityCert::try_from(&chain[0]).unwrap();
+                        leaf.serial().last().copied().unwrap_or_default() - 1
+                    });
+                    let answer = service_fn(move |request: http::Request<Incoming>| async move {
+                        let mut text = format!("{:?}", request.version());
+                        if let Some(number) = seen {
+                            text.push_str(&format!(" {number}"));
+                        }
                         Ok::<_, std::convert::Infallible>(http::Response::new(Full::new(
-                            Bytes::from(version),
+                            Bytes::from(text),
                         )))
                     });
                     let server = auto::Builder::new(TokioExecutor::new());
@@ -95,6 +120,55 @@ async fn http_2_is_negotiated_and_one_connection_carries_many_calls() {
     let calls: Vec<_> = (0..20).map(|_| tokio::spawn(secure.get("/").send())).collect();
     for call in calls {
         assert_eq!(call.await.unwrap().unwrap().text(), "HTTP/2.0");
+    }
+}
+
+#[tokio::test]
+async fn http_1_is_spoken_where_nothing_else_is_offered() {
+    let authority = Authority::new();
+    let address = authority.serve("localhost").await;
+    let port = address.rsplit(':').next().unwrap().parse().unwrap();
+    let client = Client::builder()
+        .endpoint("secure", address)
+        .roots(authority.roots())
+        .expect("localhost", port, Expect::default().http1_only())
+        .build()
+        .unwrap();
+    let secure = client.service("secure").unwrap();
+    for _ in 0..3 {
+        assert_eq!(secure.get("/").send().await.unwrap().text(), "HTTP/1.1");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_identity_is_exchanged_over_http_2_without_a_failed_call() {
+    let authority = Authority::new();
+    let client = client(&authority.serve("localhost").await, authority.roots());
+    client.set_identity(authority.identity(0)).unwrap();
+    let present = Arc::new((AtomicU32::new(0), AtomicBool::new(false)));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (secure, present) = (client.service("secure").unwrap(), present.clone());
+            tokio::spawn(async move {
+                while !present.1.load(Ordering::SeqCst) {
+                    let before = present.0.load(Ordering::SeqCst);
+                    let text = secure.get("/").send().await.unwrap().text();
+                    let seen: u32 = text.strip_prefix("HTTP/2.0 ").unwrap().parse().unwrap();
+                    assert!(seen >= before, "sent as {seen}, when {before} was in force");
+                }
+            })
+        })
+        .collect();
+    for number in 1..10 {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        client.set_identity(authority.identity(number)).unwrap();
+        present.0.store(number, Ordering::SeqCst);
+    }
+    let last = client.service("secure").unwrap().get("/").send().await.unwrap();
+    assert_eq!(last.text(), "HTTP/2.0 9");
+    present.1.store(true, Ordering::SeqCst);
+    for caller in callers {
+        caller.await.unwrap();
     }
 }
 

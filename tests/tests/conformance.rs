@@ -64,12 +64,17 @@ macro_rules! on_every_async_runtime {
 #[path = "conformance/subject.rs"]
 mod subject;
 
+#[path = "conformance/authority.rs"]
+mod authority;
+
 #[path = "conformance/abreast.rs"]
 mod abreast;
 #[path = "conformance/bodies.rs"]
 mod bodies;
 #[path = "conformance/cache.rs"]
 mod cache;
+#[path = "conformance/certificates.rs"]
+mod certificates;
 #[path = "conformance/checks.rs"]
 mod checks;
 #[path = "conformance/custom_checks.rs"]
@@ -82,6 +87,8 @@ mod drops;
 mod grpc_checks;
 #[path = "conformance/hostile.rs"]
 mod hostile;
+#[path = "conformance/rotation.rs"]
+mod rotation;
 #[path = "conformance/safety.rs"]
 mod safety;
 #[path = "conformance/scenarios.rs"]

@@ -31,7 +31,7 @@ pub(crate) fn carrier(config: &Config, roots: &Roots) -> Result<Carrier, ConfigE
     use origin_core::redis::Server;
 
     use crate::carry::RedisOptions;
-    use crate::roots::Identity;
+    use crate::identity::Identity;
 
     let Some(redis) = config.redis.as_ref().filter(|redis| redis.enabled) else {
         return Ok(Carrier::default());
@@ -53,7 +53,7 @@ pub(crate) fn carrier(config: &Config, roots: &Roots) -> Result<Carrier, ConfigE
     };
     if let Some((chain, key)) = &settings.tls.client {
         let (chain, key) = (read("client_certificate", chain)?, read("client_key", key)?);
-        options.identity = Some(Identity::from_pem(chain, key));
+        options.identity = Some(Identity::pem(chain, key));
     }
     match &settings.tls.ca {
         Some(path) => Carrier::with_redis(&options, &Roots::Pem(read("ca", path)?)),

@@ -17,7 +17,9 @@ use crate::around;
 use crate::checks;
 use crate::consul::Consul;
 use crate::custom::CheckTarget;
+use crate::expect::{Expect, Expectations};
 use crate::hub::{Customs, Hub};
+use crate::identity::Identity;
 use crate::request::Upstream;
 use crate::roots::Roots;
 use crate::runtime::{Options, Runtime};
@@ -48,6 +50,8 @@ impl<R: Runtime> Client<R> {
             config: Config::default(),
             token: None,
             roots: Roots::default(),
+            identity: None,
+            expect: Expectations::new(),
             customs: Customs::new(),
             runtime: std::marker::PhantomData,
         }
@@ -133,6 +137,8 @@ pub struct Builder<R> {
     config: Config,
     token: Option<Token>,
     roots: Roots,
+    identity: Option<Identity>,
+    expect: Expectations,
     customs: Customs,
     runtime: std::marker::PhantomData<fn() -> R>,
 }
@@ -243,6 +249,23 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Who the client is to servers that ask for a certificate. Default: nobody, so that servers
+    /// which require one refuse it. [`Client::set_identity`] exchanges it while the client runs.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// What the server at `host` (as in the URL) and `port` has to prove. Default: the name or
+    /// address it is reached by. Call it again for more; [`Client::set_expectations`] exchanges
+    /// all of them while the client runs.
+    #[must_use]
+    pub fn expect(mut self, host: &str, port: u16, expect: Expect) -> Self {
+        self.expect.set(host, port, expect);
+        self
+    }
+
     /// Registers the health check that a policy names with `checks.kind = "custom"` and
     /// `checks.custom = name`. It is given an endpoint and answers 0 for healthy, 1 for degraded,
     /// anything else for unhealthy; `None` counts as unhealthy, too.
@@ -278,6 +301,8 @@ impl<R: Runtime> Builder<R> {
             idle_connections: limits.idle_connections,
             idle_timeout: limits.idle_timeout,
             roots: self.roots,
+            identity: self.identity,
+            expect: self.expect,
         })?;
         // The driver is where randomness enters: once, here, unless the user chose a seed.
         let seed =

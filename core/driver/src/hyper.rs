@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,11 +25,22 @@ use crate::runtime::Options;
 
 /// hyper's pooled client: HTTP/1.1, and HTTP/2 where TLS negotiates it or a request says so.
 pub struct Pooled<C> {
-    client: Client<C, Full<Bytes>>,
-    /// For requests that say HTTP/2, with a pool of its own: made for the first of them.
-    second: OnceLock<Client<C, Full<Bytes>>>,
+    /// Read-locked for as long as it takes to make the future of an exchange.
+    clients: RwLock<Clients<C>>,
     builder: Builder,
     connector: C,
+}
+
+struct Clients<C> {
+    usual: Client<C, Full<Bytes>>,
+    /// For requests that say HTTP/2, with a pool of its own: made for the first of them.
+    second: OnceLock<Client<C, Full<Bytes>>>,
+}
+
+impl<C: Connect + Clone> Clients<C> {
+    fn new(builder: &Builder, connector: C) -> Clients<C> {
+        Clients { usual: builder.build(connector), second: OnceLock::new() }
+    }
 }
 
 impl<C> fmt::Debug for Pooled<C> {
@@ -57,9 +68,19 @@ impl<C: Connect + Clone + Send + Sync + 'static> Pooled<C> {
             .pool_max_idle_per_host(options.idle_connections)
             .http1_max_buf_size(options.max_head)
             .http2_max_header_list_size(u32::try_from(options.max_head).unwrap_or(u32::MAX));
-        let client = builder.build(connector.clone());
-        builder.http2_only(true);
-        Pooled { client, second: OnceLock::new(), builder, connector }
+        let clients = RwLock::new(Clients::new(&builder, connector.clone()));
+        Pooled { clients, builder, connector }
+    }
+
+    /// Begins a new pool. Exchanges under way are finished on the connections they have; idle ones
+    /// of the old pool are closed now, the others when they have become idle.
+    pub fn renew(&self) {
+        let fresh = Clients::new(&self.builder, self.connector.clone());
+        let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *clients, fresh);
+        // Closing connections is not for those who wait for the lock.
+        drop(clients);
+        drop(old);
     }
 
     /// One exchange up to the response head. Redirects are not followed. A request that says
@@ -71,11 +92,12 @@ impl<C: Connect + Clone + Send + Sync + 'static> Pooled<C> {
         &self,
         request: http::Request<Bytes>,
     ) -> impl Future<Output = Exchanged<Incoming>> + Send + use<C> {
+        let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
         let client = match request.version() {
-            Version::HTTP_2 => {
-                self.second.get_or_init(|| self.builder.build(self.connector.clone()))
-            }
-            _ => &self.client,
+            Version::HTTP_2 => clients.second.get_or_init(|| {
+                self.builder.clone().http2_only(true).build(self.connector.clone())
+            }),
+            _ => &clients.usual,
         };
         Exchange(client.request(request.map(Full::new)))
     }
@@ -149,6 +171,10 @@ fn chain<'a>(
 
 /// What an error of the pooled client means.
 fn read(error: &Error) -> (Fault, Sent) {
+    #[cfg(feature = "rustls")]
+    if let Some(sent) = chain(error).find_map(crate::watched::refused) {
+        return (Fault::Tls, sent);
+    }
     if error.is_connect() {
         let known = chain(error).find_map(|e| e.downcast_ref::<ConnectError>());
         return (known.map_or(Fault::Connect, |known| known.fault), Sent::Never);

@@ -20,7 +20,9 @@
 //! | `checks.rs`, `custom.rs`, `guards.rs` | health checks: polling, those of applications, results |
 //! | `sharing.rs` | breaker knowledge shared with other nodes: polling, results |
 //! | `cache.rs` | remembered answers around one call |
-//! | `hyper.rs`, `tls.rs` | connections and TLS shared by the async adapters |
+//! | `roots.rs`, `identity.rs`, `expect.rs`, `secure.rs` | certificates as applications give them, and exchange them |
+//! | `tls/` | how they are enforced, shared by all adapters (feature `rustls`) |
+//! | `hyper.rs`, `watched.rs` | connections shared by the async adapters |
 //!
 //! An adapter is a clock, a sleep and an exchange. This one answers everything itself; put a
 //! socket in its place and it is a blocking HTTP client with failover:
@@ -124,30 +126,38 @@ mod checks;
 mod client;
 mod consul;
 mod custom;
+mod expect;
 mod flight;
 mod guards;
 mod hub;
 #[cfg(feature = "hyper")]
 pub mod hyper;
+mod identity;
 mod reconfigure;
 mod request;
 mod response;
 mod roots;
 mod runtime;
+mod secure;
 mod sharing;
 mod thread;
 #[cfg(feature = "rustls")]
 pub mod tls;
 mod watch;
+#[cfg(all(feature = "hyper", feature = "rustls"))]
+pub mod watched;
 
 pub use client::{Builder, Client};
 pub use consul::{Agents, Consul, Goal, Registered};
 pub use custom::{CheckTarget, command_check};
+pub use expect::{Expect, Expectations, Verify};
 pub use hub::{Hub, Slot};
+pub use identity::{Identity, TlsFiles};
 pub use request::{RequestBuilder, Upstream};
 pub use response::Streaming;
-pub use roots::{Identity, Roots};
+pub use roots::Roots;
 pub use runtime::{Options, Runtime, Warmed};
+pub use secure::{TlsChange, TlsFailure};
 pub use watch::{CallbackError, Follower, Line, Subscription, Update, WatchStatus};
 
 pub use origin_core as core;

@@ -2,9 +2,15 @@
 //! it.
 
 use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use origin_core::ConfigError;
+
+use crate::identity::Piece;
 
 /// The certificate authorities that may vouch for a server.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Roots {
     /// Mozilla's list, compiled in.
@@ -12,6 +18,31 @@ pub enum Roots {
     WebPki,
     /// These certificates and no others, as PEM text.
     Pem(Vec<u8>),
+    /// These certificates and no others, as DER.
+    Der(Vec<Vec<u8>>),
+    /// The certificates of a PEM file and no others; made by [`Roots::file`].
+    #[non_exhaustive]
+    File {
+        /// The file, which errors name.
+        name: Arc<str>,
+        /// What it contained.
+        pem: Arc<[u8]>,
+    },
+}
+
+impl Roots {
+    /// The certificates of a PEM file. It is read now; to follow a change, read it again and give
+    /// the result to `Client::set_roots`.
+    ///
+    /// # Errors
+    /// The file by its name, when it cannot be read or is larger than 1 MiB.
+    pub fn file(path: impl AsRef<Path>) -> Result<Roots, ConfigError> {
+        Ok(Roots::of(Piece::file("roots", path.as_ref())?))
+    }
+
+    pub(crate) fn of(piece: Piece) -> Roots {
+        Roots::File { name: piece.file.unwrap_or_default(), pem: piece.bytes }
+    }
 }
 
 impl fmt::Debug for Roots {
@@ -19,29 +50,8 @@ impl fmt::Debug for Roots {
         match self {
             Roots::WebPki => f.write_str("WebPki"),
             Roots::Pem(pem) => write!(f, "Pem({} bytes)", pem.len()),
+            Roots::Der(all) => write!(f, "Der({} certificates)", all.len()),
+            Roots::File { name, .. } => write!(f, "File({name})"),
         }
-    }
-}
-
-/// A certificate of our own, for servers that ask for one, with its key.
-#[derive(Clone)]
-#[cfg_attr(not(feature = "rustls"), expect(dead_code, reason = "what reads it is not built"))]
-pub struct Identity {
-    pub(crate) chain: Vec<u8>,
-    pub(crate) key: Vec<u8>,
-}
-
-impl Identity {
-    /// From PEM text: the certificate with those that lead to its authority behind it, and its
-    /// private key (PKCS #8, SEC 1 or PKCS #1). Both are read when the client is built.
-    #[must_use]
-    pub fn from_pem(chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Identity {
-        Identity { chain: chain.into(), key: key.into() }
-    }
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Identity({} bytes, key …)", self.chain.len())
     }
 }

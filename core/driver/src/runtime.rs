@@ -9,8 +9,11 @@ use origin_core::ops::Flow;
 use origin_core::{ConfigError, Request, Response, Time, Wall};
 
 use crate::consul::Goal;
+use crate::expect::Expectations;
 use crate::hub::{Hub, Slot};
+use crate::identity::Identity;
 use crate::roots::Roots;
+use crate::secure::{TlsChange, TlsFailure};
 use crate::watch::{Follower, Line};
 
 /// What an adapter has to know when it is built.
@@ -26,6 +29,10 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// Who is trusted to vouch for servers.
     pub roots: Roots,
+    /// Who the client is to servers that ask.
+    pub identity: Option<Identity>,
+    /// Whom certain servers have to be.
+    pub expect: Expectations,
 }
 
 /// What came of warming a cache.
@@ -109,4 +116,18 @@ pub trait Runtime: Sized + Send + Sync + 'static {
 
     /// A reply that is there already.
     fn ready<T: Send + 'static>(result: Result<T, origin_core::Error>) -> Self::Reply<T>;
+
+    /// Puts another identity, other roots or expectations in force, as a whole or not at all: for
+    /// every connection made from then on, and so that none made before carries another request.
+    ///
+    /// # Errors
+    /// What cannot be used. An adapter that does not override this can change nothing.
+    fn secure(&self, _: TlsChange) -> Result<(), ConfigError> {
+        Err(ConfigError::new("tls", "this adapter cannot change it while the client runs"))
+    }
+
+    /// Why TLS handshakes failed, the most recent last.
+    fn tls_failures(&self) -> Vec<TlsFailure> {
+        Vec::new()
+    }
 }

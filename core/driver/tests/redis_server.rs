@@ -272,7 +272,7 @@ fn tls_with_certificates_on_both_sides() {
         options.identity = identity;
         Carrier::with_redis(&options, roots).unwrap()
     };
-    let ours = || Some(Identity::from_pem(own_pem.clone(), own_key.clone()));
+    let ours = || Some(Identity::pem(own_pem.clone(), own_key.clone()));
     for host in ["localhost", "127.0.0.1"] {
         let carrier = to(host, ours(), &roots);
         let connection = send(&carrier, &["CLIENT ID"]);
@@ -295,7 +295,7 @@ fn tls_with_certificates_on_both_sides() {
 
     let mut options = RedisOptions::at("rediss://localhost");
     for (chain, key) in [("", &*own_key), (&*own_pem, ""), (&*own_pem, &*server_key)] {
-        options.identity = Some(Identity::from_pem(chain, key));
+        options.identity = Some(Identity::pem(chain, key));
         assert_eq!(Carrier::with_redis(&options, &roots).unwrap_err().field, "identity");
     }
 }

@@ -153,7 +153,7 @@ impl Tls {
         let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|_| {
             origin_core::ConfigError::new("redis.url", "its host cannot stand in a certificate")
         })?;
-        let config = crate::tls::client_config_as(roots, options.identity.as_ref(), &[])?;
+        let config = crate::tls::plain(roots, options.identity.as_ref())?;
         Ok(Tls { config: Arc::new(config), name })
     }
 

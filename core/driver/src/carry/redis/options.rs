@@ -6,7 +6,8 @@ use std::time::Duration;
 use origin_core::ConfigError;
 use origin_core::redis::Command;
 
-use crate::roots::{Identity, Roots};
+use crate::identity::Identity;
+use crate::roots::Roots;
 
 /// Longest limit of connecting that can be meant.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -286,10 +287,7 @@ mod tests {
         assert_eq!(refused(|o| o.password = None), "redis.password");
         assert_eq!(refused(|o| o.password = Some(String::new())), "redis.password");
         assert_eq!(refused(|o| o.url = "redis://a:b@cache".to_owned()), "redis.password");
-        assert_eq!(
-            refused(|o| o.identity = Some(Identity::from_pem("", "hunter2"))),
-            "redis.identity"
-        );
+        assert_eq!(refused(|o| o.identity = Some(Identity::pem("", "hunter2"))), "redis.identity");
     }
 
     #[test]
@@ -298,7 +296,7 @@ mod tests {
         assert!(format!("{options:?}").contains("cache:1/2"));
         let target = target(&options.url).unwrap();
         options.password = Some("hunter2".to_owned());
-        options.identity = Some(Identity::from_pem("", "hunter2"));
+        options.identity = Some(Identity::pem("", "hunter2"));
         let shown = format!("{options:?} {target:?}");
         assert!(!shown.contains("hunter2") && !shown.contains("app"), "{shown}");
     }

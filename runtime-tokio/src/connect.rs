@@ -1,0 +1,73 @@
+//! The connector: hyper's TCP connector, and TLS as the client wants it for each target at the moment
+//! of connecting.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::Uri;
+use http::uri::Scheme;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use origin_driver::hyper::ConnectError;
+use origin_driver::tls::{self, Tls};
+use origin_driver::watched::Watched;
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Connects to the origin of a URL.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    tcp: HttpConnector,
+    tls: Arc<Tls>,
+}
+
+impl Connector {
+    pub(crate) fn new(tls: Arc<Tls>) -> Connector {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        Connector { tcp, tls }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = Watched<MaybeHttpsStream<TokioIo<TcpStream>>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.tcp.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        if uri.scheme() != Some(&Scheme::HTTPS) {
+            let tcp = self.tcp.call(uri);
+            return Box::pin(async { Ok(Watched::new(MaybeHttpsStream::Http(tcp.await?), None)) });
+        }
+        let port = uri.port_u16().unwrap_or(443);
+        let secured = match self.tls.target(uri.host().unwrap_or_default(), port) {
+            Ok(secured) => secured,
+            Err(fault) => return Box::pin(async move { Err(ConnectError { fault }.into()) }),
+        };
+        let name = Arc::new(FixedServerNameResolver::new(secured.name));
+        let mut https = HttpsConnector::new(self.tcp.clone(), secured.config, true, name);
+        let (connect, watch) = (https.call(uri), secured.watch);
+        Box::pin(async move {
+            match connect.await {
+                Ok(stream) => Ok(Watched::new(stream, Some(watch))),
+                Err(error) => {
+                    if let Some(cause) = tls::cause(&*error) {
+                        watch.note(cause);
+                    }
+                    Err(error)
+                }
+            }
+        })
+    }
+}
