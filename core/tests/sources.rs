@@ -28,8 +28,8 @@ fn call(service: &str) -> Asker<'_> {
 
 /// A client with these sources; the calendar says 2023 at time zero.
 fn directory(change: impl FnOnce(&mut Config)) -> Directory {
-    let mut config = Config::default();
-    config.discovery = Some(DiscoveryConfig { ttl: Duration::from_secs(30), ..Default::default() });
+    let discovery = DiscoveryConfig { ttl: Duration::from_secs(30), ..DiscoveryConfig::default() };
+    let mut config = Config { discovery: Some(discovery), ..Config::default() };
     change(&mut config);
     let variables = [("USER_SERVICE_HOST", "10.9.9.9"), ("CONSUL_TOKEN", "planted-secret")];
     let around = Surroundings {

@@ -1,6 +1,8 @@
 //! Consul for applications against a real agent: own registrations, typed calls, denials. The same
 //! on every adapter; what takes long is tested on one of them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
 use std::time::{Duration, Instant};
 
 use origin_core::config::{

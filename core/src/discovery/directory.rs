@@ -1,12 +1,12 @@
 //! Which sources a service has, what comes of their answers, and who must be told. When a source
-//! is asked is in [`super::feed`], how in [`super::fetch`].
+//! is asked is in `feed`, how in `fetch`.
 //!
 //! Sources that answer for everything (document, file) have one feed; those that are asked for
 //! each service (Consul, DNS) have one feed a service that somebody wants, Consul one for each
 //! datacenter. The environment never changes. What sources say about a service is combined,
-//! checked for mass removal, and put in failover order ([`super::listing`]). Beside them stand the
+//! checked for mass removal, and put in failover order (`listing`). Beside them stand the
 //! shared level, which is asked before a source and told what it said, and the snapshot on disk
-//! ([`super::memory`]).
+//! (`memory`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

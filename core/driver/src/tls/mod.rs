@@ -118,6 +118,7 @@ impl fmt::Debug for Tls {
 ///
 /// # Errors
 /// Roots or an identity that cannot be used.
+#[cfg(feature = "redis-tls")]
 pub(crate) fn plain(
     roots: &Roots,
     identity: Option<&Identity>,
