@@ -466,7 +466,12 @@ fn case_003_21_004_47_what_was_not_asked_for_the_longest_is_forgotten() {
     }
     let known: Vec<_> = d.snapshot(at(6)).into_iter().filter_map(|feed| feed.service).collect();
     assert_eq!(known, ["a".into(), "c".into(), "d".into()]);
-    assert_eq!(d.call_due(at(6), "b"), Time::NEVER);
+    // A call that still uses it begins anew.
+    let job = run(&mut d, 7, call("b"));
+    assert!(uri(&job).contains("/service/b"), "{}", uri(&job));
+    let _ = d.job_done(at(8), job.id, answer(200, 7, &instances(&[80])));
+    assert_eq!(found(&mut d, 8, "b").len(), 1);
+    assert_eq!(d.call_due(at(8), "b"), at(30_008));
 }
 
 #[test]

@@ -180,7 +180,13 @@ impl Directory {
         }
         let due = match asker {
             Asker::Background => self.due_in_background(now, &mut next),
-            Asker::Call { service, .. } => self.due_in(now, asker, service, &mut next),
+            Asker::Call { service, .. } => {
+                // One that was forgotten for want of room is wanted again.
+                if !self.listed.contains_key(service) {
+                    self.list(now, service);
+                }
+                self.due_in(now, asker, service, &mut next)
+            }
         };
         // A call writes nothing down while somebody else does.
         let due = due.or_else(|| {
