@@ -78,6 +78,8 @@ macro_rules! replays {
 }
 
 replays! {
+    x_11_cache_control: "cache_control",
+    x_11_cache_record: "cache_record",
     x_11_consul_agent: "consul_agent",
     x_11_consul_catalogue: "consul_catalogue",
     x_11_consul_connect: "consul_connect",
@@ -94,5 +96,6 @@ replays! {
     x_11_origin_toml: "origin_toml",
     x_11_words_about_breakers: "redis_record",
     case_004_46_lists_of_instances: "redis_value",
+    x_11_replies_of_redis: "resp",
     x_11_services_file: "services_file",
 }

@@ -294,8 +294,12 @@ fn tls_with_certificates_on_both_sides() {
     assert_eq!(tls(&to("localhost", None, &roots)), Fault::Tls, "no certificate shown");
 
     let mut options = RedisOptions::at("rediss://localhost");
-    for (chain, key) in [("", &*own_key), (&*own_pem, ""), (&*own_pem, &*server_key)] {
+    for (chain, key, field) in [
+        ("", &*own_key, "identity.chain"),
+        (&*own_pem, "", "identity.key"),
+        (&*own_pem, &*server_key, "identity.key"),
+    ] {
         options.identity = Some(Identity::pem(chain, key));
-        assert_eq!(Carrier::with_redis(&options, &roots).unwrap_err().field, "identity");
+        assert_eq!(Carrier::with_redis(&options, &roots).unwrap_err().field, field);
     }
 }

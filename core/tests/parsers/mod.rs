@@ -5,6 +5,7 @@
 //! A target has the name of its folder of seeds, `core/tests/corpus/<target>/`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)] // test code
 
+mod cache;
 mod consul;
 mod dns;
 mod local;
@@ -22,7 +23,9 @@ pub(crate) type Verdict = Result<(), String>;
 pub(crate) type Parser = fn(name: &str, bytes: &[u8]) -> Verdict;
 
 /// All of them, by name.
-pub(crate) const TARGETS: [(&str, Parser); 17] = [
+pub(crate) const TARGETS: [(&str, Parser); 20] = [
+    ("cache_control", cache::control),
+    ("cache_record", cache::record),
     ("consul_agent", consul::agent),
     ("consul_catalogue", consul::catalogue),
     ("consul_connect", consul::connect),
@@ -39,6 +42,7 @@ pub(crate) const TARGETS: [(&str, Parser); 17] = [
     ("origin_toml", local::origin_toml),
     ("redis_record", redis::record),
     ("redis_value", redis::value),
+    ("resp", redis::reply),
     ("services_file", local::services_file),
 ];
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use origin_core::Wall;
 use origin_core::redis::knowledge::record as of_record;
+use origin_core::redis::resp::{self, Broken, Reader, parse};
 use origin_core::redis::value::{self as of_value, Bounds, Unwritable};
 
 use super::{Verdict, callable, in_proportion, judged};
@@ -39,6 +40,23 @@ pub(super) fn record(_: &str, bytes: &[u8]) -> Verdict {
         assert!(endpoints.len() == record.open.len() && endpoints.len() <= 4);
         let written = of_record::encode("billing", "node-1", record);
         assert_eq!(of_record::decode(&written, "billing", "node-1", 4).as_ref(), Ok(record));
+    }
+    judged(&read, bytes)
+}
+
+/// Replies on the wire: in pieces it comes to the same as at once.
+pub(super) fn reply(_: &str, bytes: &[u8]) -> Verdict {
+    let read = parse(bytes);
+    let mut reader = Reader::new(usize::MAX, resp::Bounds::default());
+    let last = bytes.iter().map(|byte| reader.feed(&[*byte])).last();
+    match (&read, last) {
+        (_, None) => {}
+        (Err(broken), Some(last)) if *broken != Broken::BrokenOff => assert_eq!(last, Err(*broken)),
+        (Err(_), Some(last)) => assert_eq!(last, Ok(false)),
+        (Ok(replies), Some(_)) => {
+            in_proportion(format!("{replies:?}").len(), bytes);
+            assert_eq!(&reader.into_replies(), replies);
+        }
     }
     judged(&read, bytes)
 }
