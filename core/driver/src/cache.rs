@@ -18,9 +18,6 @@ use origin_core::cache::{
     Answer, Fill, Join, Key, Label, Lookup, MoreStats, Progress, Reason, Settings, Stats, Store,
     Target, Ticket, Turn, Wants,
 };
-use origin_core::call::Why;
-use origin_core::error::Skip;
-use origin_core::service::Overload;
 use origin_core::{Config, ConfigError, Error, Report, Request, Response, Time};
 
 use crate::flight::Flight;
@@ -371,7 +368,7 @@ impl Plan {
             Ok(response) => response,
             Err(error) => {
                 lease.fill(Fill::Failed);
-                let instead = self.instead(flight, reasons(&error));
+                let instead = self.instead(flight, Reason::instead_of(&error));
                 let Some((answer, label)) = instead else { return Settled::Done(Err(error)) };
                 let mut response = flight.remembered(flight.hub.runtime.now(), answer, label);
                 if let Some(failure) = error.failure() {
@@ -450,27 +447,6 @@ impl Plan {
             let found = store.on_failure_if(now, &self.key, *reason, fit, &self.settings);
             found.map(|(answer, label)| (answer.clone(), label))
         })
-    }
-}
-
-/// Why a remembered answer may help where this came of the call.
-fn reasons(error: &Error) -> &'static [Reason] {
-    match error {
-        Error::Discovery { .. } | Error::Body { .. } => &[Reason::Error],
-        Error::Refused(failure) | Error::Deadline(failure) | Error::Exhausted(failure) => {
-            match failure.why {
-                Why::Overload(Overload::Breaker) => &[Reason::BreakerOpen],
-                Why::Overload(_) => &[Reason::BudgetEmpty],
-                Why::Refused if failure.skipped.iter().any(|s| s.why == Skip::Breaker) => {
-                    &[Reason::BreakerOpen]
-                }
-                Why::Budget => &[Reason::BudgetEmpty, Reason::Error],
-                Why::Deadline(_) if failure.report.attempts.is_empty() => &[Reason::DeadlineDying],
-                Why::Deadline(_) => &[Reason::DeadlineDying, Reason::Error],
-                _ => &[Reason::Error],
-            }
-        }
-        _ => &[],
     }
 }
 

@@ -42,6 +42,7 @@ mod evict;
 pub mod flight;
 pub mod http;
 mod index;
+mod instead;
 pub mod invalidate;
 pub mod key;
 mod settings;
