@@ -35,7 +35,7 @@
 //!
 //! let config = ConsulConfig::at("http://127.0.0.1:8500");
 //! let settings = Settings::of(&config, "consul").unwrap();
-//! let tokens = Tokens::of(&settings, |name| std::env::var(name).ok()).unwrap();
+//! let tokens = Tokens::of(&settings, |_variable| None).unwrap(); // none is named
 //! let name = ServiceName::new("web").unwrap();
 //! let ask = request(&Api::new(&settings, &tokens), &Lookup::of(&name)).unwrap();
 //! assert_eq!(ask.uri(), "http://127.0.0.1:8500/v1/health/service/web?passing=true");

@@ -83,8 +83,6 @@ pub(super) struct Feed {
     pub failures: u32,
     pub error: Option<DiscoveryError>,
     pub next_try: Time,
-    /// When it was last asked for by a service.
-    pub used: Time,
 }
 
 /// What all feeds of a directory share.
@@ -108,7 +106,6 @@ impl Feed {
             failures: 0,
             error: None,
             next_try: Time::ZERO,
-            used: Time::ZERO,
         }
     }
 
@@ -135,8 +132,7 @@ impl Feed {
             return match asker {
                 // A background looks again before what comes meanwhile can be due.
                 Asker::Background if !watch => Turn::Wait(ends.min(now.plus(MIN_TTL / 2))),
-                Asker::Background => Turn::Wait(ends),
-                Asker::Call { .. } => Turn::Wait(ends),
+                _ => Turn::Wait(ends),
             };
         }
         if now < due {
