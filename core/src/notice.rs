@@ -387,7 +387,8 @@ pub struct Notices {
 
 impl Notices {
     pub(crate) fn new(service: Option<Arc<str>>) -> Notices {
-        Notices { service, ring: VecDeque::with_capacity(KEPT), next: 0 }
+        // Most services never come near the bound: its room is not taken in advance.
+        Notices { service, ring: VecDeque::new(), next: 0 }
     }
 
     pub(crate) fn push(&mut self, at: Time, event: Event) {
