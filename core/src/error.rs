@@ -12,7 +12,8 @@ use crate::config::ConfigError;
 use crate::consul::ConsulError;
 use crate::consul::registrar::Refused;
 use crate::discovery::DiscoveryError;
-use crate::request::Report;
+use crate::request::{Report, Response};
+use crate::said::Said;
 use crate::service::Overload;
 
 /// Everything that can go wrong with a call, and with building a client.
@@ -69,10 +70,24 @@ pub enum Error {
     Exhausted(Box<Failure>),
     /// Theirs: a response whose status says no. Only typed operations and
     /// [`crate::Response::ok`] make an error of it.
-    #[error("{}: answered {status}", report.service)]
+    #[error("{}: answered {status}{said}", report.service)]
     Status {
         /// The status.
         status: u16,
+        /// What it said, which is not printed.
+        said: Said,
+        /// How it came about.
+        report: Box<Report>,
+    },
+    /// Theirs: a response whose status says yes and whose content says no.
+    #[error("{}: answered {status}, but {operation} failed{said}", report.service)]
+    Rejected {
+        /// What was to be done.
+        operation: &'static str,
+        /// The status.
+        status: u16,
+        /// What it said, which is not printed.
+        said: Said,
         /// How it came about.
         report: Box<Report>,
     },
@@ -232,7 +247,7 @@ impl Error {
             | Error::Decode { service, .. }
             | Error::TooLarge { service, .. }
             | Error::Body { service, .. } => Some(service),
-            Error::Status { report, .. } => Some(&report.service),
+            Error::Status { report, .. } | Error::Rejected { report, .. } => Some(&report.service),
             Error::Refused(f) | Error::Deadline(f) | Error::Exhausted(f) => Some(&f.report.service),
         }
     }
@@ -240,10 +255,36 @@ impl Error {
     /// How an ended call came about, where that is known.
     fn report(&self) -> Option<&Report> {
         match self {
-            Error::Status { report, .. } | Error::Consul { report: Some(report), .. } => {
-                Some(report)
-            }
+            Error::Status { report, .. }
+            | Error::Rejected { report, .. }
+            | Error::Consul { report: Some(report), .. } => Some(report),
             _ => self.failure().map(|failure| &failure.report),
+        }
+    }
+
+    /// An error of a response whose status says no.
+    #[must_use]
+    pub fn of_status(response: Response) -> Error {
+        let said = Said::of(&response.body);
+        let (status, report) = (response.status.as_u16(), Box::new(response.report));
+        Error::Status { status, said, report }
+    }
+
+    /// An error of a response whose content says that `operation` failed.
+    #[must_use]
+    pub fn rejected(operation: &'static str, response: Response) -> Error {
+        let said = Said::of(&response.body);
+        let (status, report) = (response.status.as_u16(), Box::new(response.report));
+        Error::Rejected { operation, status, said, report }
+    }
+
+    /// What the service said about the error: its code, and its own words, for who asks. They are
+    /// in no text of an error and in no log, for a server may say anything (001-92).
+    #[must_use]
+    pub fn said(&self) -> Option<&Said> {
+        match self {
+            Error::Status { said, .. } | Error::Rejected { said, .. } => Some(said),
+            _ => None,
         }
     }
 
@@ -266,7 +307,7 @@ impl Error {
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
-            Error::Status { status, .. } => Some(*status),
+            Error::Status { status, .. } | Error::Rejected { status, .. } => Some(*status),
             _ => match self.report()?.attempts.last()?.outcome {
                 crate::outcome::Outcome::Answered { status, .. } => Some(status),
                 crate::outcome::Outcome::Failed { .. } => None,
@@ -338,7 +379,9 @@ impl Error {
                 "find out whether the request took effect; mark it idempotent if repeating is safe"
             }
             Error::Exhausted(_) => "look at the listed endpoints",
-            Error::Status { .. } => "see what the service says about the request",
+            Error::Status { .. } | Error::Rejected { .. } => {
+                "see what the service says about the request: Error::said"
+            }
             Error::Decode { .. } => "check that this is the service and version you expect",
             Error::TooLarge { .. } => "raise the limit or stream the body",
             Error::Body { .. } => "read it again",

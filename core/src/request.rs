@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::cache::{Label, Wish};
 use crate::call::{CallSpec, Choice};
+use crate::correlation::{Correlation, header_name};
 use crate::error::Error;
 use crate::outcome::{Fault, Outcome};
+use crate::policy::remaining;
 
 /// A request to a service, not yet to an endpoint. Cheap to clone: attempts are made from it.
 #[derive(Clone)]
@@ -34,6 +36,8 @@ pub struct Request {
     pub max_body: Option<u64>,
     /// What it says about the cache.
     pub wish: Option<Box<Wish>>,
+    /// What it belongs to; `None`: an id is made.
+    pub correlation: Option<Correlation>,
 }
 
 impl Request {
@@ -50,7 +54,27 @@ impl Request {
             spec,
             max_body: None,
             wish: None,
+            correlation: None,
         }
+    }
+
+    /// Puts the ids into its headers that `settings` name; what stands there already is kept.
+    /// `seed` and `call` make those that are missing.
+    pub fn identify(&mut self, settings: &remaining::Settings, seed: u64, call: u64) -> Ids {
+        let (correlation, request) = settings.id_headers();
+        let mut made = None;
+        let mut put = |name: Option<&str>, given: Option<Correlation>| {
+            let name = header_name(name?)?;
+            if let Some(present) = self.headers.get(&name) {
+                return Correlation::new(present.to_str().unwrap_or_default()).ok();
+            }
+            let made = || made.get_or_insert_with(|| Correlation::random(seed, call)).clone();
+            let id = given.unwrap_or_else(made);
+            self.headers.insert(name, id.value().clone());
+            Some(id)
+        };
+        let correlation = put(correlation, self.correlation.take());
+        Ids { correlation, request: put(request, None) }
     }
 
     /// The HTTP request of one attempt at `address`.
@@ -149,7 +173,7 @@ impl Response {
         if self.status.is_success() {
             return Ok(self);
         }
-        Err(Error::Status { status: self.status.as_u16(), report: Box::new(self.report) })
+        Err(Error::of_status(self))
     }
 
     /// How it came about: which endpoints were tried, why, and what they said.
@@ -187,6 +211,20 @@ pub struct Report {
     /// Where the answer was remembered and why it was used; `None`: it was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Label>,
+    /// Under which ids it went.
+    #[serde(flatten)]
+    pub ids: Ids,
+}
+
+/// The ids a call went under, for finding it in the logs of the services.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ids {
+    /// What it belonged to; `None`: none was sent.
+    #[serde(default, rename = "correlation_id", skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<Correlation>,
+    /// The call itself; `None`: none was sent.
+    #[serde(default, rename = "request_id", skip_serializing_if = "Option::is_none")]
+    pub request: Option<Correlation>,
 }
 
 /// One attempt of a call.

@@ -99,5 +99,7 @@ mod soak;
 mod stage;
 #[path = "conformance/tokens.rs"]
 mod tokens;
+#[path = "conformance/typed.rs"]
+mod typed;
 #[path = "conformance/watches.rs"]
 mod watches;

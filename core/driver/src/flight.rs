@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use origin_core::call::{AttemptId, Choice, Ticket, Why};
 use origin_core::error::{Failure, Skipped};
 use origin_core::outcome::{Fault, Outcome, Sent};
-use origin_core::request::AttemptReport;
+use origin_core::request::{AttemptReport, Ids};
 use origin_core::{Action, Call, Error, Event, Report, Request, Time, Verdict};
 
 use crate::hub::{Hub, Slot, lock};
@@ -57,6 +57,9 @@ pub(crate) struct Flight<R: Runtime> {
     pub(crate) slot: Arc<Slot>,
     pub(crate) request: Request,
     call: Call,
+    number: u64,
+    /// Under which ids it goes, once something was sent.
+    ids: Option<Ids>,
     began: Time,
     /// The last reading of the clock: a report made right after a step needs none of its own.
     seen: Time,
@@ -76,10 +79,11 @@ struct Current {
 
 impl<R: Runtime> Flight<R> {
     pub(crate) fn new(hub: Arc<Hub<R>>, slot: Arc<Slot>, request: Request) -> Flight<R> {
-        let call = Call::new(request.spec, hub.seed, hub.call_number()).abreast(R::ABREAST);
-        let (began, seen) = (Time::ZERO, Time::ZERO);
+        let number = hub.call_number();
+        let call = Call::new(request.spec, hub.seed, number).abreast(R::ABREAST);
+        let (ids, began, seen) = (None, Time::ZERO, Time::ZERO);
         let (trail, current, others, over) = (Vec::new(), None, Vec::new(), false);
-        Flight { hub, slot, request, call, began, seen, trail, current, others, over }
+        Flight { hub, slot, request, call, number, ids, began, seen, trail, current, others, over }
     }
 
     /// Starts the call's clock, which goes on if it was started before. First of all.
@@ -175,6 +179,10 @@ impl<R: Runtime> Flight<R> {
             }
             match action {
                 Action::Send { attempt, to, deadline, why, wake } => {
+                    if self.ids.is_none() {
+                        let (seed, request) = (self.hub.seed, &mut self.request);
+                        self.ids = Some(service.identify(request, seed, self.number));
+                    }
                     let target: Option<Target> = service.address(to).and_then(|address| {
                         Some((address.join(&self.request.path)?, address.host().cloned()))
                     });
@@ -304,6 +312,7 @@ impl<R: Runtime> Flight<R> {
             elapsed: now.since(self.began),
             attempts: std::mem::take(&mut self.trail),
             cache: None,
+            ids: self.ids.clone().unwrap_or_default(),
         }
     }
 }

@@ -13,7 +13,7 @@ use origin_core::policy::balance::hash;
 use origin_core::policy::queue::Priority;
 use origin_core::rng::Pcg32;
 use origin_core::service::Order;
-use origin_core::{Error, Request, Response};
+use origin_core::{Correlation, Error, Request, Response};
 use serde::Serialize;
 
 use crate::hub::{Hub, Slot};
@@ -321,6 +321,17 @@ impl<R: Runtime> RequestBuilder<R> {
         };
         self.request.spec.idempotent = Some(true);
         self.header("idempotency-key", key)
+    }
+
+    /// The id of what this call belongs to: sent with every attempt and told in the report. Without
+    /// one an id is made. 1 to 128 visible ASCII characters.
+    #[must_use]
+    pub fn correlation(mut self, id: &str) -> Self {
+        match Correlation::new(id) {
+            Ok(id) => self.request.correlation = Some(id),
+            Err(error) => self.fault(error.to_string()),
+        }
+        self
     }
 
     /// Largest response body of this call in bytes, instead of `limits.body`.

@@ -1,4 +1,4 @@
-//! What an attempt tells its endpoint about deadlines, as a person writes it. The texts are made
+//! What an attempt tells its endpoint about deadlines and about whose it is, as a person writes it. The texts are made
 //! and read in [`crate::policy::remaining`].
 
 use std::time::Duration;
@@ -20,7 +20,8 @@ pub enum DeadlineHeader {
     Custom(String),
 }
 
-/// Headers that tell an endpoint how much time an attempt has and which attempt it is.
+/// Headers that tell an endpoint how much time an attempt has, which attempt it is, and to what it
+/// belongs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PropagateConfig {
@@ -29,6 +30,12 @@ pub struct PropagateConfig {
     /// Header for the number of the attempt, from 1, for example `x-envoy-attempt-count`.
     /// `None` (default): not told.
     pub attempt_header: Option<String>,
+    /// Header for the id of what a call belongs to: the caller's, else one that is made. The same
+    /// with every attempt. Default `x-correlation-id`; empty: none.
+    pub correlation_header: String,
+    /// Header for the id of the call itself, the same with every attempt. Default `x-request-id`;
+    /// empty: none.
+    pub request_header: String,
     /// On the receiving side: whether a peer's deadline is believed. Default `false`: a client
     /// that is not trusted could otherwise cut work short, or ask for an absurdly long time.
     pub accept: bool,
@@ -42,6 +49,8 @@ impl Default for PropagateConfig {
         PropagateConfig {
             header: DeadlineHeader::Off,
             attempt_header: None,
+            correlation_header: "x-correlation-id".to_owned(),
+            request_header: "x-request-id".to_owned(),
             accept: false,
             accept_max: Duration::from_secs(3600),
         }

@@ -119,10 +119,7 @@ impl Flow for GetSecret {
     fn next(&mut self, reply: Option<Response>) -> Result<Step<Secret>, Error> {
         let Some(reply) = reply else { return self.request().map(Step::Send) };
         if reply.status != StatusCode::OK {
-            return Err(Error::Status {
-                status: reply.status.as_u16(),
-                report: Box::new(reply.report),
-            });
+            return Err(Error::of_status(reply));
         }
         let envelope: Envelope =
             serde_json::from_slice(&reply.body).map_err(|e| Error::Decode {

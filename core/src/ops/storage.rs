@@ -66,10 +66,7 @@ impl Flow for GetObject {
     fn next(&mut self, reply: Option<Response>) -> Result<Step<Object>, Error> {
         let Some(reply) = reply else { return self.request().map(Step::Send) };
         if !matches!(reply.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
-            return Err(Error::Status {
-                status: reply.status.as_u16(),
-                report: Box::new(reply.report),
-            });
+            return Err(Error::of_status(reply));
         }
         let text = |name| {
             reply

@@ -39,6 +39,8 @@ pub struct Settings {
     /// Form and lower-case name of the deadline header.
     deadline: Option<(Form, Box<str>)>,
     attempt: Option<Box<str>>,
+    correlation: Option<Box<str>>,
+    request: Option<Box<str>>,
     accept: bool,
     accept_max: Duration,
 }
@@ -54,25 +56,27 @@ impl Settings {
             DeadlineHeader::Custom(name) => Some(name),
             _ => None,
         };
-        for (field, name) in
-            [("header", custom), ("attempt_header", config.attempt_header.as_ref())]
-        {
-            if let Some(name) = name {
-                at.header(field, name)?;
+        let named = |name| Some(name).filter(|name: &&String| !name.is_empty());
+        let mut before: Vec<(String, &str)> = Vec::new();
+        for (field, name) in [
+            ("header", custom),
+            ("attempt_header", config.attempt_header.as_ref()),
+            ("correlation_header", named(&config.correlation_header)),
+            ("request_header", named(&config.request_header)),
+        ] {
+            let Some(name) = name else { continue };
+            at.header(field, name)?;
+            let name = name.to_ascii_lowercase();
+            if let Some((_, other)) = before.iter().find(|(known, _)| *known == name) {
+                return Err(at.refuse(field, format!("{name} is what {other} names")));
             }
+            before.push((name, field));
         }
         at.span("accept_max", config.accept_max)?;
         if config.accept && config.header == DeadlineHeader::Off {
             return Err(at.refuse("accept", "which header is accepted? header is off"));
         }
-        let settings = Settings::compile(config);
-        if let (Some((_, deadline)), Some(attempt)) = (&settings.deadline, &settings.attempt)
-            && deadline == attempt
-        {
-            let reason = format!("{attempt} is the deadline's header");
-            return Err(at.refuse("attempt_header", reason));
-        }
-        Ok(settings)
+        Ok(Settings::compile(config))
     }
 
     fn compile(config: &PropagateConfig) -> Settings {
@@ -83,7 +87,17 @@ impl Settings {
             DeadlineHeader::Custom(name) => Some((Form::Millis, name.to_ascii_lowercase().into())),
         };
         let attempt = config.attempt_header.as_ref().map(|name| name.to_ascii_lowercase().into());
-        Settings { deadline, attempt, accept: config.accept, accept_max: config.accept_max }
+        let named = |name: &String| {
+            Some(name).filter(|name| !name.is_empty()).map(|name| name.to_ascii_lowercase().into())
+        };
+        Settings {
+            deadline,
+            attempt,
+            correlation: named(&config.correlation_header),
+            request: named(&config.request_header),
+            accept: config.accept,
+            accept_max: config.accept_max,
+        }
     }
 
     /// Form and name of the deadline header, if the remaining time is told.
@@ -96,6 +110,12 @@ impl Settings {
     #[must_use]
     pub fn attempt_header(&self) -> Option<&str> {
         self.attempt.as_deref()
+    }
+
+    /// Names of the headers for the ids of what a call belongs to, and of the call itself.
+    #[must_use]
+    pub fn id_headers(&self) -> (Option<&str>, Option<&str>) {
+        (self.correlation.as_deref(), self.request.as_deref())
     }
 
     /// What a received value of the deadline header is worth: the span a caller has left, capped.

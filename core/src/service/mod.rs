@@ -41,6 +41,7 @@ use crate::policy::tiers::Tiers;
 use crate::policy::timeout::Adaptive;
 use crate::policy::tokens::Tokens;
 use crate::pool::{Endpoint, EndpointId, Pool, Tier};
+use crate::request::{Ids, Request};
 use crate::rng::Pcg32;
 use crate::time::{Time, Wall};
 
@@ -207,6 +208,11 @@ impl Service {
             tell(name, Text::attempt(u32::from(attempt.0)));
         }
         Some(headers)
+    }
+
+    /// Puts the ids of a call into its request, as the rules of its profile say.
+    pub fn identify(&self, request: &mut Request, seed: u64, call: u64) -> Ids {
+        request.identify(&self.profile(request.spec.profile).propagate, seed, call)
     }
 
     /// Its name.
