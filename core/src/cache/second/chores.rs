@@ -170,6 +170,10 @@ impl SecondLevel {
                 Some(replies)
             }
             Err(why) => {
+                if why.is_none() {
+                    // A driver that has nobody to do it has nobody at once either.
+                    self.retry_at = now.plus(Duration::from_nanos(self.settings.backoff));
+                }
                 self.broken(now, pass, why, rng);
                 None
             }

@@ -311,7 +311,9 @@ impl SecondLevel {
         }
         match self.pending.iter().find(|purge| purge.id == id) {
             Some(purge) if purge.out => None,
-            Some(purge) if purge.not_before <= now && !self.link.is_lost() => None,
+            Some(purge) if purge.not_before.max(self.retry_at) <= now && !self.link.is_lost() => {
+                None
+            }
             // One of those that became one.
             _ => Some(Purged::Later),
         }
