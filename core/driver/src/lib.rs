@@ -11,7 +11,7 @@
 //! | `client.rs`, `request.rs`, `response.rs` | what applications see |
 //! | `hub.rs` | what the handles of one client share |
 //! | `flight.rs` | one call: core `Call` + lock + trail + drop guard |
-//! | `asynchronous.rs` | the async loop over hyper's pooled client (feature `hyper`) |
+//! | `asynchronous/` | the async loop over hyper's pooled client (feature `hyper`) |
 //! | `blocking.rs` | its plain twin |
 //! | `consul/` | own registrations and typed calls of Consul |
 //! | `background.rs`, `thread.rs` | what goes on beside calls, as a task or as a thread |

@@ -140,6 +140,10 @@ pub async fn warm<R: AsyncRuntime>(
 pub(crate) fn carry_on<R: AsyncRuntime>(hub: &Arc<Hub<R>>) {
     if let Some(mut carrying) = Carrying::begin(hub) {
         hub.runtime.spawn(async move { while one(&mut carrying).await {} });
+        // For what Redis does not take now.
+        if hub.is_alone() {
+            attend(hub);
+        }
     }
 }
 

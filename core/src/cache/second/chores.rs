@@ -34,7 +34,7 @@ impl Chore {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
-    Write(Write),
+    Write(Box<Write>),
     Trim,
     Purge(PurgeId, Box<Purge>),
 }
@@ -140,7 +140,9 @@ impl SecondLevel {
                 continue;
             }
             match self.link.enter(now, &self.settings) {
-                Ok(pass) => return Some(Chore { pass, kind: Kind::Write(write), commands }),
+                Ok(pass) => {
+                    return Some(Chore { pass, kind: Kind::Write(Box::new(write)), commands });
+                }
                 Err(_) => self.counts.skipped = self.counts.skipped.saturating_add(1),
             }
         }
