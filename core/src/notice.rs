@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cache::second;
 use crate::discovery::removal::Mass;
 use crate::outcome::{Fault, Outcome};
 use crate::policy::breaker::{Transition, Trip};
@@ -76,6 +77,11 @@ pub enum Event {
     SharedLevel {
         /// What happened.
         what: level::Event,
+    },
+    /// Something about remembered answers that are shared in Redis.
+    SharedAnswers {
+        /// What happened.
+        what: second::Trouble,
     },
     /// What an earlier run knew of discovery is used until the sources have answered.
     SnapshotRestored {
@@ -304,6 +310,7 @@ impl fmt::Display for Event {
             }
             Event::MassRemoval { about, mass } => write!(f, "{about}: {mass}"),
             Event::SharedLevel { what } => write!(f, "{what}"),
+            Event::SharedAnswers { what } => write!(f, "{what}"),
             Event::SnapshotRestored { services, left_out, age } => write!(
                 f,
                 "{services} services restored from the snapshot of discovery, {age:.0?} old; \

@@ -12,6 +12,7 @@ use async_io::Timer;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::rt::{Sleep, Timer as _};
+use origin_core::cache::Invalidated;
 use origin_core::ops::Flow;
 use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
@@ -19,7 +20,8 @@ use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply, Watch};
 use origin_driver::hyper::{Limited, Pooled};
 use origin_driver::tls::Tls;
 use origin_driver::{
-    Follower, Goal, Hub, Line, Options, Runtime, Slot, Streaming, TlsChange, TlsFailure, Warmed,
+    Follower, Goal, Hub, Line, Options, Purging, Runtime, Slot, Streaming, TlsChange, TlsFailure,
+    Warmed,
 };
 use smol_hyper::rt::SmolTimer;
 
@@ -160,6 +162,10 @@ impl<E: Executor> Runtime for AsyncIo<E> {
         at_once: u32,
     ) -> Reply<Warmed> {
         Box::pin(asynchronous::warm(hub, slot, requests, at_once))
+    }
+
+    fn purge(hub: Arc<Hub<AsyncIo<E>>>, purging: Purging) -> Reply<Invalidated> {
+        Box::pin(asynchronous::purge(hub, purging))
     }
 
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Reply<T> {

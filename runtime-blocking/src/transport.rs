@@ -7,13 +7,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::Method;
+use origin_core::cache::Invalidated;
 use origin_core::ops::Flow;
 use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::blocking::{self, BlockingRuntime, Body, Watch};
 use origin_driver::tls::Tls;
 use origin_driver::{
-    Follower, Goal, Hub, Line, Options, Runtime, Slot, Streaming, TlsChange, TlsFailure, Warmed,
+    Follower, Goal, Hub, Line, Options, Purging, Runtime, Slot, Streaming, TlsChange, TlsFailure,
+    Warmed,
 };
 use ureq::config::{AutoHeaderValue, Config};
 use ureq::unversioned::transport::Connector;
@@ -139,6 +141,10 @@ impl Runtime for Blocking {
         at_once: u32,
     ) -> Result<Warmed, Error> {
         blocking::warm(&hub, &slot, requests, at_once)
+    }
+
+    fn purge(hub: Arc<Hub<Blocking>>, purging: Purging) -> Result<Invalidated, Error> {
+        blocking::purge(&hub, &purging)
     }
 
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Result<T, Error> {

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use origin_core::cache::Invalidated;
 use origin_core::ops::Flow;
 use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
@@ -15,7 +16,8 @@ use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply, Watch};
 use origin_driver::hyper::{Limited, Pooled};
 use origin_driver::tls::Tls;
 use origin_driver::{
-    Follower, Goal, Hub, Line, Options, Runtime, Slot, Streaming, TlsChange, TlsFailure, Warmed,
+    Follower, Goal, Hub, Line, Options, Purging, Runtime, Slot, Streaming, TlsChange, TlsFailure,
+    Warmed,
 };
 
 use crate::connect::Connector;
@@ -96,6 +98,10 @@ impl Runtime for Tokio {
         at_once: u32,
     ) -> Reply<Warmed> {
         Box::pin(asynchronous::warm(hub, slot, requests, at_once))
+    }
+
+    fn purge(hub: Arc<Hub<Tokio>>, purging: Purging) -> Reply<Invalidated> {
+        Box::pin(asynchronous::purge(hub, purging))
     }
 
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Reply<T> {

@@ -73,6 +73,8 @@ mod abreast;
 mod bodies;
 #[path = "conformance/cache.rs"]
 mod cache;
+#[path = "conformance/cache_edges.rs"]
+mod cache_edges;
 #[path = "conformance/certificates.rs"]
 mod certificates;
 #[path = "conformance/checks.rs"]

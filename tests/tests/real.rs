@@ -36,6 +36,8 @@ macro_rules! on_every_runtime {
 #[allow(dead_code)] // shared with the conformance suite, which uses all of it
 mod subject;
 
+#[path = "real/answers.rs"]
+mod answers;
 #[path = "real/breakers.rs"]
 mod breakers;
 #[path = "real/catalogue.rs"]

@@ -1,6 +1,7 @@
 //! The background task of an async client: discovery ahead of expiry, the health checks of all
-//! services, what they share with other nodes, and sweeping their caches. It carries nothing out itself: each fetch and each check is a task of its own,
-//! so that a registry or an endpoint that hangs delays nobody else.
+//! services, what they share with other nodes, sweeping their caches, and what Redis has not been
+//! told of them while it was away. It carries nothing out itself: each fetch and each check is a
+//! task of its own, so that a registry or an endpoint that hangs delays nobody else.
 //!
 //! It holds the client weakly and ends with it, and so do its tasks. If it is dropped before (its
 //! runtime was shut down), the next call that needs it starts it anew.
@@ -16,6 +17,7 @@ use origin_core::job::{Check, CheckOutcome, How, Job, Poll};
 use origin_core::outcome::Fault;
 
 use crate::asynchronous::{AsyncRuntime, perform, share};
+use crate::cache::asynchronous::carry_on;
 use crate::client::Client;
 use crate::custom::Slip;
 use crate::guards::{CheckGuard, JobGuard};
@@ -65,6 +67,8 @@ impl<R: AsyncRuntime> Post<R> {
     fn look(&self, hub: &Arc<Hub<R>>) -> Time {
         let now = hub.runtime.now();
         let swept = hub.sweep(now);
+        carry_on(hub);
+        let second = hub.second.as_ref().map_or(Time::NEVER, |second| second.due(now));
         let (due, checks) = hub.poll_checks(now);
         for (slot, check) in due {
             self.check(hub, slot, check);
@@ -77,7 +81,7 @@ impl<R: AsyncRuntime> Post<R> {
         }
         loop {
             match hub.poll_job(now, None, Time::NEVER) {
-                Poll::Wait(at) => return checks.min(sharing).min(at).min(swept),
+                Poll::Wait(at) => return checks.min(sharing).min(at).min(swept).min(second),
                 Poll::Run(job) => fetch(hub, *job),
             }
         }

@@ -3,33 +3,29 @@
 //! for those who ask for one.
 
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use event_listener::Listener;
-use origin_core::cache::{Progress, Warming};
 use origin_core::call::Ticket;
 use origin_core::job::{Job, JobOutcome, Poll, Work};
 use origin_core::ops::{Flow, Step};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
 
-use crate::cache::{Lease, Look, Place, Plan, Settled};
+use crate::cache::blocking::{carry_on, remembering};
+pub use crate::cache::blocking::{purge, warm};
 use crate::carry::Limit;
 use crate::consul::Goal;
 use crate::flight::{Exchanged, Flight, Next, Shot};
 use crate::guards::JobGuard;
 use crate::hub::{Hub, Slot, lock};
 use crate::response::Streaming;
-use crate::runtime::{Runtime, Warmed};
+use crate::runtime::Runtime;
 use crate::sharing::ShareGuard;
 pub use crate::thread::Background;
-use crate::thread::helper;
 pub use crate::watch::blocking::{Watch, follow, watch};
-
-/// Most threads for warming a cache.
-const MOST_THREADS: u32 = 64;
 
 /// What the blocking loop needs of an adapter, besides [`Runtime`].
 pub trait BlockingRuntime: Runtime<Body = Body<Self>> {
@@ -75,107 +71,6 @@ fn answered<R: BlockingRuntime>(flight: &mut Flight<R>) -> Result<Response, Erro
     if flight.slot.memory.is_on() { remembering(flight) } else { collected(flight) }
 }
 
-/// One call to a service whose answers are remembered.
-fn remembering<R: BlockingRuntime>(flight: &mut Flight<R>) -> Result<Response, Error> {
-    let Some(plan) = Plan::of(flight) else {
-        let response = collected(flight)?;
-        flight.outdate(response.status, &response.headers);
-        return Ok(response);
-    };
-    flight.start();
-    let mut look = plan.look(flight);
-    loop {
-        look = match look {
-            Look::Answer(response) => return Ok(response),
-            Look::Renew(response, lease) => {
-                let (hub, slot) = (flight.hub.clone(), flight.slot.clone());
-                let mut anew = Flight::new(hub, slot, flight.request.clone());
-                // Without a thread it is dropped, and the next caller tries.
-                let _ = helper(move || {
-                    let _ = fetch(&mut anew, &plan, lease);
-                });
-                return Ok(response);
-            }
-            Look::Fetch(lease) => return fetch(flight, &plan, lease),
-            Look::Wait(mut place) => {
-                let progress = wait(flight, &mut place);
-                match plan.waited(flight, progress) {
-                    Some(look) => look,
-                    None => plan.look(flight),
-                }
-            }
-        };
-    }
-}
-
-/// Makes the call, asking whether what is kept still holds, and stores what it brings.
-fn fetch<R: BlockingRuntime>(
-    flight: &mut Flight<R>,
-    plan: &Plan,
-    mut lease: Lease<R>,
-) -> Result<Response, Error> {
-    let mut kept = plan.conditions(flight);
-    loop {
-        let result = collected(flight);
-        match plan.settle(flight, &mut lease, kept.take(), result) {
-            Settled::Done(result) => return result,
-            Settled::Again => (),
-        }
-    }
-}
-
-/// Waits for somebody else's answer, until the deadline of this call at most.
-fn wait<R: BlockingRuntime>(flight: &Flight<R>, place: &mut Place) -> Progress {
-    let deadline = flight.deadline();
-    loop {
-        let filled = place.filled().listen();
-        let now = flight.hub.runtime.now();
-        match place.progress(now) {
-            Progress::Waiting(at) if now < deadline => {
-                let span = now.until(at.min(deadline)).min(Duration::from_secs(3600));
-                let _ = filled.wait_timeout(span);
-            }
-            progress => return progress,
-        }
-    }
-}
-
-/// Makes these requests so that their answers are remembered, on at most `at_once` threads.
-///
-/// # Errors
-/// None: failed ones are counted.
-pub fn warm<R: BlockingRuntime>(
-    hub: &Arc<Hub<R>>,
-    slot: &Arc<Slot>,
-    requests: Vec<Option<Request>>,
-    at_once: u32,
-) -> Result<Warmed, Error> {
-    let threads = requests.len().min(at_once.clamp(1, MOST_THREADS) as usize);
-    let warming = Mutex::new(Warming::new(requests, at_once));
-    let work = || {
-        loop {
-            // Bound, so that the guard does not live through the call.
-            let next = lock(&warming).next();
-            let Some(request) = next else { return };
-            let result = request.map(|request| call(hub.clone(), slot.clone(), request));
-            let success = |result: Result<Response, Error>| {
-                result.is_ok_and(|response| response.status.is_success())
-            };
-            lock(&warming).done(result.is_some_and(success));
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            // Fewer threads take longer, no more.
-            let thread = std::thread::Builder::new().name("origin-helper".into());
-            let _ = thread.spawn_scoped(scope, work);
-        }
-        work();
-    });
-    let warming = lock(&warming);
-    Ok(Warmed { warmed: warming.warmed(), failed: warming.failed() })
-}
-
 /// Runs a flow: each of its requests is one call.
 ///
 /// # Errors
@@ -197,7 +92,7 @@ pub fn run<R: BlockingRuntime, F: Flow>(
     }
 }
 
-fn collected<R: BlockingRuntime>(flight: &mut Flight<R>) -> Result<Response, Error> {
+pub(crate) fn collected<R: BlockingRuntime>(flight: &mut Flight<R>) -> Result<Response, Error> {
     let mut answer = None;
     let limit = flight.max_body();
     drive(flight, &mut answer, false, |exchanged: http::Response<R::Raw>| {
@@ -227,6 +122,7 @@ pub fn stream<R: BlockingRuntime>(
         return Err(Error::Body { service: report.service, fault: Fault::Reset });
     };
     flight.outdate(response.status(), response.headers());
+    carry_on(&flight.hub);
     let (head, raw) = response.into_parts();
     let (hub, slot, left) = (flight.hub.clone(), flight.slot.clone(), flight.max_body());
     let body = Body { raw: Box::new(raw), left, hub, slot, ticket, over: false };

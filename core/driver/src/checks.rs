@@ -15,7 +15,6 @@ use crate::runtime::Runtime;
 
 /// Refuses what this adapter, or this client, cannot carry out: checks, and a shared cache.
 pub(crate) fn possible<R: Runtime>(config: &Config, customs: &Customs) -> Result<(), ConfigError> {
-    crate::cache::possible(config)?;
     one::<R>("policy", &config.policy, customs)?;
     for (name, service) in &config.services {
         if let Some(own) = &service.policy {

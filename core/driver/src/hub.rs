@@ -19,7 +19,7 @@ use origin_core::snapshot::Snapshot;
 use origin_core::{Config, ConfigError, Error, Service, Time};
 
 use crate::around;
-use crate::cache::Memory;
+use crate::cache::{Memory, Second};
 use crate::carry::Carrier;
 use crate::consul::Desk;
 use crate::custom::{Custom, Threads};
@@ -100,6 +100,8 @@ pub struct Hub<R> {
     pub(crate) desk: Option<Desk>,
     /// How breaker knowledge is shared, if it is.
     pub(crate) sharing: Option<Sharing>,
+    /// Where answers are shared, if there is a Redis.
+    pub(crate) second: Option<Second>,
     slots: RwLock<BTreeMap<Arc<str>, Arc<Slot>>>,
     next_call: AtomicU64,
     pub(crate) customs: Customs,
@@ -127,6 +129,7 @@ impl<R: Runtime> Hub<R> {
         let directory = Directory::new(&config, seed, &around)?.map(Mutex::new);
         let desk = Desk::new(runtime.now(), &config, seed, &around)?;
         let sharing = Sharing::of(&config)?;
+        let second = Second::of(&config, seed)?;
         let hub = Hub {
             runtime: Arc::new(runtime),
             seed,
@@ -134,6 +137,7 @@ impl<R: Runtime> Hub<R> {
             directory,
             desk,
             sharing,
+            second,
             slots: RwLock::default(),
             next_call: AtomicU64::new(0),
             customs,
@@ -387,6 +391,7 @@ impl<R: Runtime> Hub<R> {
         if let Some(directory) = &self.directory {
             notices.extend(lock(directory).notices().since(0).cloned());
         }
+        notices.extend(self.second.iter().flat_map(Second::notices));
         let slots: Vec<Arc<Slot>> = self.read_slots().values().cloned().collect();
         for slot in slots.iter().chain(self.agents()) {
             notices.extend(lock(&slot.service).notices().since(0).cloned());

@@ -11,7 +11,7 @@
 //! | `client.rs`, `request.rs`, `response.rs` | what applications see |
 //! | `hub.rs` | what the handles of one client share |
 //! | `flight.rs` | one call: core `Call` + lock + trail + drop guard |
-//! | `asynchronous.rs` | the async loop over hyper's pooled client (feature `hyper`) |
+//! | `asynchronous/` | the async loop over hyper's pooled client (feature `hyper`) |
 //! | `blocking.rs` | its plain twin |
 //! | `consul/` | own registrations and typed calls of Consul |
 //! | `background.rs`, `thread.rs` | what goes on beside calls, as a task or as a thread |
@@ -19,7 +19,7 @@
 //! | `watch/` | being told of changed endpoints |
 //! | `checks.rs`, `custom.rs`, `guards.rs` | health checks: polling, those of applications, results |
 //! | `sharing.rs` | breaker knowledge shared with other nodes: polling, results |
-//! | `cache.rs` | remembered answers around one call |
+//! | `cache/` | remembered answers around one call, here and in Redis |
 //! | `roots.rs`, `identity.rs`, `expect.rs`, `secure.rs` | certificates as applications give them, and exchange them |
 //! | `tls/` | how they are enforced, shared by all adapters (feature `rustls`) |
 //! | `hyper.rs`, `watched.rs` | connections shared by the async adapters |
@@ -34,11 +34,12 @@
 //!
 //! use bytes::Bytes;
 //! use origin_driver::blocking::{self, BlockingRuntime, Body, Watch};
+//! use origin_driver::core::cache::Invalidated;
 //! use origin_driver::core::ops::Flow;
 //! use origin_driver::core::outcome::{Fault, Sent};
 //! use origin_driver::core::{ConfigError, Error, Request, Response, Time, Wall};
 //! use origin_driver::{
-//!     Client, Follower, Goal, Hub, Line, Options, Runtime, Slot, Streaming, Warmed,
+//!     Client, Follower, Goal, Hub, Line, Options, Purging, Runtime, Slot, Streaming, Warmed,
 //! };
 //!
 //! struct Echo(Instant);
@@ -80,6 +81,9 @@
 //!     fn warm(hub: Arc<Hub<Echo>>, slot: Arc<Slot>, requests: Vec<Option<Request>>, at_once: u32)
 //!         -> Result<Warmed, Error> {
 //!         blocking::warm(&hub, &slot, requests, at_once)
+//!     }
+//!     fn purge(hub: Arc<Hub<Echo>>, purging: Purging) -> Result<Invalidated, Error> {
+//!         blocking::purge(&hub, &purging)
 //!     }
 //!     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Result<T, Error> {
 //!         result
@@ -147,6 +151,7 @@ mod watch;
 #[cfg(all(feature = "hyper", feature = "rustls"))]
 pub mod watched;
 
+pub use cache::Purging;
 pub use client::{Builder, Client};
 pub use consul::{Agents, Consul, Goal, Registered};
 pub use custom::{CheckTarget, command_check};

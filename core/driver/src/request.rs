@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method};
-use origin_core::cache::{Key, MoreStats, Stats, Target, Wish};
+use origin_core::cache::second::Counts;
+use origin_core::cache::{Invalidated, Key, MoreStats, Stats, Target, Wish};
 use origin_core::policy::balance::hash;
 use origin_core::policy::queue::Priority;
 use origin_core::rng::Pcg32;
@@ -16,6 +17,7 @@ use origin_core::service::Order;
 use origin_core::{Correlation, Error, Request, Response};
 use serde::Serialize;
 
+use crate::cache::Second;
 use crate::hub::{Hub, Slot};
 use crate::response::Streaming;
 use crate::runtime::{Runtime, Warmed};
@@ -95,16 +97,29 @@ impl<R: Runtime> Upstream<R> {
         self.slot.memory.more_stats()
     }
 
-    /// Empties its cache and counts from zero. Answers on their way are not stored.
-    pub fn clear_cache(&self) {
-        self.slot.memory.clear();
+    /// What the second level in Redis counts, for all services of the client; `None` without one.
+    #[must_use]
+    pub fn shared_cache_stats(&self) -> Option<Counts> {
+        self.hub.second.as_ref().map(Second::counts)
+    }
+
+    /// Empties its cache and counts from zero. Answers on their way are not stored. In this
+    /// program that is done at once; the reply is there when it is done in Redis, too, or Redis
+    /// turned out to be away ([`Purged::Later`]). An async client need not await it.
+    ///
+    /// [`Purged::Later`]: origin_core::cache::Purged::Later
+    #[must_use = "a blocking client has an answer, an async one may wait for it"]
+    pub fn clear_cache(&self) -> R::Reply<Invalidated> {
+        self.hub.forgotten(&self.slot, self.hub.forget_all(&self.slot))
     }
 
     /// Removes remembered answers by key, tag, path or beginning of a path, the paths as requests
-    /// have them; answers on their way that are meant are not stored. Returns how many were
-    /// removed.
-    pub fn invalidate(&self, target: Target<Key>) -> u32 {
-        self.slot.memory.invalidate(&self.slot.name, target)
+    /// have them; answers on their way that are meant are not stored. In Redis, where tags are not
+    /// of one service, those of the others go as well. What is done when, and what the reply says,
+    /// is as with [`Upstream::clear_cache`].
+    #[must_use = "a blocking client has an answer, an async one may wait for it"]
+    pub fn invalidate(&self, target: Target<Key>) -> R::Reply<Invalidated> {
+        self.hub.forgotten(&self.slot, self.hub.forget(&self.slot, target))
     }
 
     /// Fetches what will be asked for anyway, `at_once` requests at a time, and remembers the

@@ -5,9 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use origin_core::cache::Invalidated;
 use origin_core::ops::Flow;
 use origin_core::{ConfigError, Request, Response, Time, Wall};
 
+use crate::cache::Purging;
 use crate::consul::Goal;
 use crate::expect::Expectations;
 use crate::hub::{Hub, Slot};
@@ -113,6 +115,9 @@ pub trait Runtime: Sized + Send + Sync + 'static {
         requests: Vec<Option<Request>>,
         at_once: u32,
     ) -> Self::Reply<Warmed>;
+
+    /// Waits until the second level of a cache has heard of an invalidation, and carries that out.
+    fn purge(hub: Arc<Hub<Self>>, purging: Purging) -> Self::Reply<Invalidated>;
 
     /// A reply that is there already.
     fn ready<T: Send + 'static>(result: Result<T, origin_core::Error>) -> Self::Reply<T>;

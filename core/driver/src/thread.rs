@@ -13,6 +13,7 @@ use origin_core::outcome::Fault;
 use origin_core::{Address, Time};
 
 use crate::blocking::{BlockingRuntime, collect, perform, share};
+use crate::cache::blocking::carry_on;
 use crate::client::Client;
 use crate::guards::{CheckGuard, JobGuard};
 use crate::hub::{Hub, Slot};
@@ -111,6 +112,8 @@ impl<R: BlockingRuntime> Post<R> {
     fn look(&self, hub: &Arc<Hub<R>>) -> io::Result<Time> {
         let now = hub.runtime.now();
         let swept = hub.sweep(now);
+        carry_on(hub);
+        let second = hub.second.as_ref().map_or(Time::NEVER, |second| second.due(now));
         let (due, checks) = hub.poll_checks(now);
         let mut started = Ok(());
         for (slot, check) in due {
@@ -126,7 +129,7 @@ impl<R: BlockingRuntime> Post<R> {
         started?;
         loop {
             match hub.poll_job(now, None, Time::NEVER) {
-                Poll::Wait(at) => return Ok(checks.min(sharing).min(at).min(swept)),
+                Poll::Wait(at) => return Ok(checks.min(sharing).min(at).min(swept).min(second)),
                 Poll::Run(job) => {
                     let guard = JobGuard::new(hub, &job);
                     let runtime = hub.runtime.clone();

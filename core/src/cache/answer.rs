@@ -23,7 +23,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::entry::{MOST_TAGS, Put};
-use super::{Key, Label, Level, Reason, Settings};
+use super::{Fill, Key, Label, Level, Reason, Settings, Wants};
 use crate::time::{Wall, nanos};
 
 /// Longest time for which an answer may be fresh, in seconds: what no record exceeds.
@@ -207,10 +207,11 @@ impl Record {
     }
 
     /// What is to be kept here of it: fresh until it expires there, by this program's own clock,
-    /// whatever the calendar does meanwhile. `None` when it has expired.
+    /// whatever the calendar does meanwhile. `None` when it has expired, or may have: the calendar
+    /// counts whole seconds, so the one that has begun is taken for over.
     #[must_use]
     pub fn put(&self, wall: Wall) -> Option<Put<Answer>> {
-        let left = self.expires.0.saturating_sub(wall.0);
+        let left = self.expires.0.saturating_sub(wall.0).saturating_sub(1);
         // A calendar that is behind gives it no more time than it had.
         let left = left.min(self.expires.0.saturating_sub(self.created.0));
         (left > 0).then(|| Put {
@@ -228,6 +229,24 @@ impl Record {
 
     fn age(&self, wall: Wall) -> Duration {
         Duration::from_secs(wall.0.saturating_sub(self.created.0))
+    }
+
+    /// What it is worth to a request: a fresh answer that suits `wants`, to be kept here as well,
+    /// and its label. `None`: at best [`Record::on_failure`] has a use for it.
+    #[must_use]
+    pub fn fresh(&self, wall: Wall, wants: &Wants) -> Option<(Fill<Answer>, Label)> {
+        let put = self.put(wall)?;
+        let left = put.ttl.unwrap_or_default();
+        let suits = wants.max_age.is_none_or(|most| put.age <= most) && left >= wants.min_fresh;
+        let label = Label {
+            age: put.age,
+            stale: Duration::ZERO,
+            reason: Reason::Fresh,
+            level: Level::Shared,
+            negative: self.negative,
+        };
+        let fill = if self.negative { Fill::Absent(put) } else { Fill::Found(put) };
+        suits.then_some((fill, label))
     }
 
     /// Whether it may be served, expired, for `reason`. See [`super::Store::on_failure`].

@@ -32,7 +32,7 @@ pub enum Target<K> {
 }
 
 impl<K: Eq> Target<K> {
-    fn means<Q>(&self, key: &Q, scope: Option<&str>, tags: &[Arc<str>]) -> bool
+    pub(super) fn means<Q>(&self, key: &Q, scope: Option<&str>, tags: &[Arc<str>]) -> bool
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -62,7 +62,7 @@ impl<K> Default for Recent<K> {
 }
 
 impl<K: Eq> Recent<K> {
-    fn note(&mut self, order: u64, target: Target<K>) {
+    pub(super) fn note(&mut self, order: u64, target: Target<K>) {
         if matches!(target, Target::All) {
             self.list.clear();
         }

@@ -33,7 +33,8 @@
 //! | `key.rs` | canonical keys |
 //! | `wish.rs` | what one request says beside its headers |
 //! | `control.rs`, `http.rs` | the headers of RFC 9111 |
-//! | `answer.rs`, `shared.rs` | an answer as bytes, and the second level in Redis |
+//! | `answer.rs`, `shared.rs` | an answer as bytes, and the commands that keep it in Redis |
+//! | `second.rs` | the second level: when Redis is asked, believed, written to and left alone |
 
 pub mod answer;
 pub mod control;
@@ -45,6 +46,7 @@ mod index;
 mod instead;
 pub mod invalidate;
 pub mod key;
+pub mod second;
 mod settings;
 pub mod shared;
 mod slab;
@@ -66,6 +68,7 @@ pub use entry::{MOST_TAGS, Put};
 pub use flight::{Flights, Join, Progress, Ticket, Turn};
 pub use invalidate::Target;
 pub use key::Key;
+pub use second::{Invalidated, Purged, SecondLevel};
 pub use settings::Settings;
 pub use stats::{MoreStats, Stats};
 pub use store::Store;

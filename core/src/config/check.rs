@@ -224,6 +224,21 @@ impl Config {
         }
     }
 
+    /// Answers cannot be shared without a Redis to keep them in.
+    fn check_sharing(&self) -> Result<(), ConfigError> {
+        let own = self.services.iter().map(|(name, service)| {
+            (format!("services.{name}.cache.shared.enabled"), service.cache.as_ref())
+        });
+        for (field, cache) in own.chain([("cache.shared.enabled".to_owned(), self.cache.as_ref())])
+        {
+            let shared = cache.is_some_and(|cache| cache.enabled && cache.shared.enabled);
+            if shared && self.redis.is_none() {
+                return Err(ConfigError::new(field, "needs a Redis server; configure [redis]"));
+            }
+        }
+        Ok(())
+    }
+
     /// Checks everything. Machines are only ever built from a configuration that passed.
     ///
     /// # Errors
@@ -248,6 +263,7 @@ impl Config {
         if let Some(all) = &self.cache {
             cache::Settings::of(all, "cache")?;
         }
+        self.check_sharing()?;
         for (name, service) in &self.services {
             let path = format!("services.{name}");
             service_name(name).map_err(|reason| ConfigError::new(&path, reason))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use origin_core::cache::{Label, Level, Reason, Target};
+use origin_core::cache::{Invalidated, Label, Level, Reason, Target};
 use origin_core::config::CacheConfig;
 use origin_core::{Error, Response};
 use origin_driver::{Client, Upstream};
@@ -124,7 +124,8 @@ fn case_001_74_and_75_clearing_and_the_statistics_by_their_names<S: Subject>() {
         "hit_rate": 0.75, "ttl_seconds": 300});
     assert_eq!(stats, expected);
     assert_eq!((books.cache_more_stats().stored, books.cache_more_stats().in_flight), (1, 0));
-    books.clear_cache();
+    let cleared = S::wait(books.clear_cache()).unwrap();
+    assert_eq!(cleared, Invalidated { local: 1, shared: None });
     let stats = books.cache_stats();
     assert_eq!((stats.cache_size, stats.cache_hits, stats.cache_misses), (0, 0, 0));
     assert_eq!(get(&books, "/x").text(), "1");
@@ -328,10 +329,10 @@ fn tags_and_prefixes_are_invalidated<S: Subject>() {
         let request = books.get(path).cached().cache_tags(tags.iter().copied());
         S::wait(request.send()).unwrap();
     }
-    assert_eq!(books.invalidate(Target::Tag("new".into())), 1);
-    assert_eq!(books.invalidate(Target::Prefix("/a/".into())), 1);
-    assert_eq!(books.invalidate(Target::Path("/a/2".into())), 0);
-    assert_eq!(books.invalidate(Target::Path("/b".into())), 1);
+    assert_eq!(S::wait(books.invalidate(Target::Tag("new".into()))).unwrap().local, 1);
+    assert_eq!(S::wait(books.invalidate(Target::Prefix("/a/".into()))).unwrap().local, 1);
+    assert_eq!(S::wait(books.invalidate(Target::Path("/a/2".into()))).unwrap().local, 0);
+    assert_eq!(S::wait(books.invalidate(Target::Path("/b".into()))).unwrap().local, 1);
 }
 
 fn a_leader_that_fails_hands_over<S: Subject>() {

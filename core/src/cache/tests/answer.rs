@@ -77,16 +77,17 @@ fn the_form_is_frozen() {
 fn it_never_lives_longer_than_there() {
     let record = record();
     let ttl = |wall| record.put(Wall(wall)).map(|put| put.ttl.unwrap().as_secs());
-    assert_eq!(ttl(NOW.0), Some(20));
-    assert_eq!(ttl(NOW.0 + 19), Some(1));
-    assert_eq!(ttl(NOW.0 + 20), None);
+    // The second that has begun counts as over.
+    assert_eq!(ttl(NOW.0), Some(19));
+    assert_eq!(ttl(NOW.0 + 18), Some(1));
+    assert_eq!(ttl(NOW.0 + 19), None);
     assert_eq!(ttl(NOW.0 - 500), Some(30), "a calendar that is behind gives it no more");
     assert_eq!(ttl(u64::MAX), None);
     let put = record.put(NOW).unwrap();
     assert_eq!((put.age, put.level), (secs(10), Level::Shared));
     let settings = Settings::default();
     let again = Record::of(record.key, &put, false, NOW, &settings).unwrap();
-    assert_eq!((again.created, again.expires), (record.created, record.expires));
+    assert_eq!((again.created, again.expires.0), (record.created, record.expires.0 - 1));
     let spent = Put { ttl: Some(Duration::from_millis(900)), ..put.clone() };
     assert_eq!(Record::of(record.key, &spent, false, NOW, &settings), None);
     let eternal = Put { ttl: Some(Duration::MAX), age: Duration::MAX, ..put };

@@ -5,6 +5,7 @@ mod bounds;
 mod http;
 mod model;
 mod rules;
+mod second;
 mod shared;
 mod turns;
 

@@ -11,18 +11,18 @@ use super::*;
 use crate::redis::{Command, Reply};
 use crate::time::Wall;
 
-const NOW: Wall = Wall(1_700_000_000);
+pub(super) const NOW: Wall = Wall(1_700_000_000);
 
 /// Strings without expiry, sorted sets, and the commands that are used.
 #[derive(Default)]
-struct Redis {
-    texts: BTreeMap<Bytes, Bytes>,
+pub(super) struct Redis {
+    pub(super) texts: BTreeMap<Bytes, Bytes>,
     sets: BTreeMap<Bytes, BTreeMap<Bytes, u64>>,
     lives: BTreeMap<Bytes, u64>,
 }
 
 impl Redis {
-    fn run(&mut self, commands: &[Command]) -> Vec<Reply> {
+    pub(super) fn run(&mut self, commands: &[Command]) -> Vec<Reply> {
         commands.iter().map(|command| self.one(&command.0)).collect()
     }
 
@@ -117,7 +117,7 @@ impl Redis {
     }
 }
 
-fn record(name: &str, scope: &str, tags: &[&str]) -> Record {
+pub(super) fn record(name: &str, scope: &str, tags: &[&str]) -> Record {
     let answer = Answer::new(200, &HeaderMap::new(), Bytes::from(name.to_owned()));
     let tags = tags.iter().map(|tag| (*tag).into()).collect();
     let put = Put { scope: Some(scope.into()), tags, ..Put::new(answer, 1) };
@@ -144,12 +144,12 @@ fn case_001_121_it_survives_a_restart() {
     let record = read(&redis.run(&get(&key, &settings)), &key, later, &settings).unwrap().unwrap();
     let mut store: Store<Key, Answer> = Store::new(Time::ZERO, 1, &settings);
     store.insert(at(9), &key, record.put(later).unwrap(), &settings).unwrap();
-    let Lookup::Fresh(answer, label) = store.lookup(at(9 + 295), &key, Time::NEVER, &settings)
+    let Lookup::Fresh(answer, label) = store.lookup(at(9 + 294), &key, Time::NEVER, &settings)
     else {
         panic!()
     };
-    assert_eq!((&answer.body[..], label.age, label.level), (&b"a"[..], secs(300), Level::Shared));
-    assert!(matches!(store.lookup(at(9 + 296), &key, Time::NEVER, &settings), Lookup::Miss(_)));
+    assert_eq!((&answer.body[..], label.age, label.level), (&b"a"[..], secs(299), Level::Shared));
+    assert!(matches!(store.lookup(at(9 + 295), &key, Time::NEVER, &settings), Lookup::Miss(_)));
     // Invalidated here by what it was stored with there.
     assert_eq!(store.invalidate(Target::Tag("t".into())), 1);
 }

@@ -1,6 +1,8 @@
 //! The async half: the call loop, the parking of calls that wait for discovery, and the streamed
 //! body. An async adapter implements [`AsyncRuntime`] and forwards to [`run`] and [`stream`]. What
-//! goes on beside calls is in `background.rs`.
+//! goes on beside calls is in `background.rs`, remembering answers in `cache/asynchronous.rs`.
+
+mod body;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -8,26 +10,26 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use ::hyper::body::Incoming;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_lite::future::or;
-use http_body_util::BodyExt;
-use origin_core::cache::{Progress, Warming};
 use origin_core::call::{AttemptId, Ticket};
 use origin_core::job::{self, Job, JobOutcome, Work};
 use origin_core::ops::{Flow, Step};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
 
+pub use self::body::Body;
+use self::body::collect;
 pub use crate::background::attend;
-use crate::cache::{Lease, Look, Place, Plan, Settled};
+use crate::cache::asynchronous::{carry_on, remembering};
+pub use crate::cache::asynchronous::{purge, warm};
 use crate::carry;
 use crate::consul::Goal;
 use crate::flight::{Exchanged, Flight, Next, Shot};
 use crate::guards::JobGuard;
 use crate::hub::{Hub, Slot, lock};
-use crate::hyper::body_fault;
 use crate::response::Streaming;
-use crate::runtime::{Runtime, Warmed};
+use crate::runtime::Runtime;
 use crate::sharing::ShareGuard;
 pub use crate::watch::asynchronous::{Watch, follow, watch};
 
@@ -81,111 +83,6 @@ pub fn call<R: AsyncRuntime>(
     }
 }
 
-/// The same for a service whose answers are remembered.
-async fn remembering<R: AsyncRuntime>(flight: &mut Flight<R>) -> Result<Response, Error> {
-    let Some(plan) = Plan::of(flight) else {
-        let (answer, _) = drive(flight, Whole::Collect).await?;
-        flight.outdate(answer.status(), answer.headers());
-        return Ok(response(flight, answer));
-    };
-    flight.start();
-    if flight.hub.is_alone() {
-        attend(&flight.hub);
-    }
-    let mut look = plan.look(flight);
-    loop {
-        look = match look {
-            Look::Answer(response) => return Ok(response),
-            Look::Renew(response, lease) => {
-                let (hub, slot) = (flight.hub.clone(), flight.slot.clone());
-                let mut anew = Flight::new(hub, slot, flight.request.clone());
-                flight.hub.runtime.spawn(async move {
-                    // Whoever asks next learns what came of it.
-                    let _ = fetch(&mut anew, &plan, lease).await;
-                });
-                return Ok(response);
-            }
-            Look::Fetch(lease) => return fetch(flight, &plan, lease).await,
-            Look::Wait(mut place) => {
-                let progress = wait(flight, &mut place).await;
-                match plan.waited(flight, progress) {
-                    Some(look) => look,
-                    None => plan.look(flight),
-                }
-            }
-        };
-    }
-}
-
-/// Makes the call, asking whether what is kept still holds, and stores what it brings.
-async fn fetch<R: AsyncRuntime>(
-    flight: &mut Flight<R>,
-    plan: &Plan,
-    mut lease: Lease<R>,
-) -> Result<Response, Error> {
-    let mut kept = plan.conditions(flight);
-    loop {
-        let driven = drive(flight, Whole::Collect).await;
-        let result = driven.map(|(answer, _)| response(flight, answer));
-        match plan.settle(flight, &mut lease, kept.take(), result) {
-            Settled::Done(result) => return result,
-            Settled::Again => (),
-        }
-    }
-}
-
-/// Waits for somebody else's answer, until the deadline of this call at most.
-async fn wait<R: AsyncRuntime>(flight: &Flight<R>, place: &mut Place) -> Progress {
-    let (runtime, deadline) = (&flight.hub.runtime, flight.deadline());
-    loop {
-        let filled = place.filled().listen();
-        let now = runtime.now();
-        match place.progress(now) {
-            Progress::Waiting(at) if now < deadline => {
-                or(filled, runtime.sleep_until(at.min(deadline))).await;
-            }
-            progress => return progress,
-        }
-    }
-}
-
-/// Makes these requests so that their answers are remembered, `at_once` at a time.
-///
-/// # Errors
-/// None: failed ones are counted.
-pub async fn warm<R: AsyncRuntime>(
-    hub: Arc<Hub<R>>,
-    slot: Arc<Slot>,
-    requests: Vec<Option<Request>>,
-    at_once: u32,
-) -> Result<Warmed, Error> {
-    let mut warming = Warming::new(requests, at_once);
-    let mut out = Vec::new();
-    loop {
-        while let Some(request) = warming.next() {
-            let Some(request) = request else {
-                warming.done(false);
-                continue;
-            };
-            out.push(Box::pin(call(hub.clone(), slot.clone(), request)));
-        }
-        if out.is_empty() {
-            return Ok(Warmed { warmed: warming.warmed(), failed: warming.failed() });
-        }
-        let any = poll_fn(|context| {
-            for (place, call) in out.iter_mut().enumerate() {
-                if let Poll::Ready(result) = call.as_mut().poll(context) {
-                    return Poll::Ready((place, result));
-                }
-            }
-            Poll::Pending
-        });
-        let (place, result) = any.await;
-        drop(out.swap_remove(place));
-        warming.done(result.is_ok_and(|response| response.status.is_success()));
-    }
-}
-
 /// Runs a flow: each of its requests is one call.
 ///
 /// # Errors
@@ -211,7 +108,10 @@ pub async fn run<R: AsyncRuntime, F: Flow>(
 }
 
 /// The collected answer with the report of its call.
-fn response<R: Runtime>(flight: &mut Flight<R>, answer: http::Response<Content>) -> Response {
+pub(crate) fn response<R: Runtime>(
+    flight: &mut Flight<R>,
+    answer: http::Response<Content>,
+) -> Response {
     let report = flight.report();
     let (head, body) = answer.into_parts();
     Response { status: head.status, headers: head.headers, body: body.whole, report }
@@ -229,30 +129,23 @@ pub async fn stream<R: AsyncRuntime>(
     let mut flight = Flight::new(hub, slot, request);
     let (answer, ticket) = drive(&mut flight, Whole::Leave).await?;
     flight.outdate(answer.status(), answer.headers());
+    carry_on(&flight.hub);
     let report = flight.report();
     let (head, body) = answer.into_parts();
-    let body = Body {
-        incoming: body.open,
-        left: flight.max_body(),
-        limit: flight.max_body(),
-        deadline: flight.deadline(),
-        hub: flight.hub.clone(),
-        slot: flight.slot.clone(),
-        ticket,
-    };
+    let body = Body::new(&flight, body.open, ticket);
     Ok(Streaming { status: head.status, headers: head.headers, body, report })
 }
 
 /// A body: collected, or still open.
 #[derive(Default)]
-struct Content {
+pub(crate) struct Content {
     whole: Bytes,
     open: Option<Incoming>,
 }
 
 /// What becomes of a response body.
 #[derive(Clone, Copy)]
-enum Whole {
+pub(crate) enum Whole {
     /// Collected up to the call's limit, as part of its attempt.
     Collect,
     /// Left open.
@@ -260,7 +153,7 @@ enum Whole {
 }
 
 /// The loop: asks the core what to do, does it, tells what came of it.
-async fn drive<R: AsyncRuntime>(
+pub(crate) async fn drive<R: AsyncRuntime>(
     flight: &mut Flight<R>,
     whole: Whole,
 ) -> Result<(http::Response<Content>, Ticket), Error> {
@@ -566,98 +459,4 @@ pub(crate) async fn share<R: AsyncRuntime>(
 ) {
     let outcome = carry::aside(runtime, guard.carrier.clone(), work, deadline).await;
     guard.finish(outcome);
-}
-
-/// Reads a whole body of at most `limit` bytes. The body is used where the future keeps it; an
-/// `async fn` would keep it twice.
-fn collect(mut body: Incoming, limit: u64) -> impl Future<Output = Result<Bytes, Fault>> + Send {
-    use http_body::Body as _;
-    async move {
-        if body.size_hint().lower() > limit {
-            return Err(Fault::BodyTooLarge);
-        }
-        let mut first = Bytes::new();
-        let mut whole = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|e| body_fault(&e))?.into_data() else { continue };
-            let before = if whole.is_empty() { first.len() } else { whole.len() };
-            if (before + data.len()) as u64 > limit {
-                return Err(Fault::BodyTooLarge);
-            }
-            // Nearly every body is one piece, which needs no copy.
-            if before == 0 {
-                first = data;
-            } else {
-                if whole.is_empty() {
-                    whole.extend_from_slice(&first);
-                }
-                whole.extend_from_slice(&data);
-            }
-        }
-        Ok(if whole.is_empty() { first } else { whole.freeze() })
-    }
-}
-
-/// The body of a streamed response. Read it with [`Body::chunk`].
-pub struct Body<R: Runtime> {
-    /// `None` when it is over.
-    incoming: Option<Incoming>,
-    left: u64,
-    limit: u64,
-    deadline: Time,
-    hub: Arc<Hub<R>>,
-    slot: Arc<Slot>,
-    ticket: Ticket,
-}
-
-impl<R: Runtime> std::fmt::Debug for Body<R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Body({}, at most {} bytes)", self.slot.name, self.left)
-    }
-}
-
-impl<R: AsyncRuntime> Body<R> {
-    /// Tells the service what became of it.
-    fn done(&self, result: Result<(), Fault>) {
-        let mut service = lock(&self.slot.service);
-        service.body_done(self.hub.runtime.now(), self.ticket, result);
-        self.slot.told(&mut service, &self.hub.news);
-    }
-
-    /// The next piece; `None` at the end.
-    ///
-    /// # Errors
-    /// [`Error::Body`] when it breaks off or the call's deadline passes, [`Error::TooLarge`] past
-    /// the limit. After an error there is nothing more, and its connection is closed.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        // The body stays in its place over every await, so that a dropped `chunk` loses nothing.
-        while let Some(incoming) = &mut self.incoming {
-            let frame = async { incoming.frame().await.transpose().map_err(|e| body_fault(&e)) };
-            let limit = async {
-                self.hub.runtime.sleep_until(self.deadline).await;
-                Err(Fault::Timeout)
-            };
-            let frame = match or(frame, limit).await {
-                Ok(frame) => frame,
-                Err(fault) => {
-                    self.incoming = None;
-                    self.done(Err(fault));
-                    return Err(Error::Body { service: self.slot.name.clone(), fault });
-                }
-            };
-            let Some(frame) = frame else {
-                self.incoming = None;
-                self.done(Ok(()));
-                break;
-            };
-            let Ok(data) = frame.into_data() else { continue };
-            let Some(left) = self.left.checked_sub(data.len() as u64) else {
-                self.incoming = None;
-                return Err(Error::TooLarge { service: self.slot.name.clone(), limit: self.limit });
-            };
-            self.left = left;
-            return Ok(Some(data));
-        }
-        Ok(None)
-    }
 }
