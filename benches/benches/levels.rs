@@ -30,7 +30,16 @@ fn main() {
     );
     println!(
         "{:>7} {:>6} {:>6} {:>6} | {:>8} {:>8} {:>8} | {:>8} {:>8} {:>8} | {:>9}",
-        "clients", "room", "ttl", "redis", "local", "Redis", "source", "local", "Redis", "source",
+        "clients",
+        "room",
+        "ttl",
+        "redis",
+        "local",
+        "Redis",
+        "source",
+        "local",
+        "Redis",
+        "source",
         "asked/s"
     );
     println!("{:>28} | {:^26} | {:^26} |", "", "Origin", "ideal");

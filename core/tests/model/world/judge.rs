@@ -1,9 +1,9 @@
 //! What must be so in every state, whatever led to it: the machine's account of itself compared
 //! with the world's.
 
+use origin_core::Time;
 use origin_core::notice;
 use origin_core::policy::tiers::{Cause, Change};
-use origin_core::Time;
 
 use super::{Out, Variant, World, place};
 use crate::walk::{CallFacts, MOST, Walk, mix, relative};
@@ -162,5 +162,4 @@ impl World {
             assert!(later.len() < n * (up + 1), "switches: {later:?}");
         }
     }
-
 }
