@@ -6,6 +6,7 @@
 //! | How many instructions and allocations is a decision, exactly? | `bin/counts.rs` | `cases.rs`, `callgrind.rs` |
 //! | The same of each policy alone, and of other crates? | `benches/policies.rs`, `bin/counts.rs` | `policies/` |
 //! | What is a cache hit, what a miss, and how many hits are there? | `benches/cache.rs`, `benches/hit_ratio.rs` | `caches.rs` |
+//! | Which level answers a lookup of discovery, in a fleet over one Redis? | `benches/levels.rs` | `levels.rs` |
 //! | How many bytes do policies take? | `benches/memory.rs` | |
 //! | What do other crates do where breakers go wrong? | `bin/peers.rs` (feature `peers`) | `sequences/` |
 //! | What does Origin add to the HTTP client below it? | `bin/adapters.rs` | `pairs/`, `callgrind.rs` |
@@ -16,6 +17,7 @@
 pub mod caches;
 pub mod callgrind;
 pub mod cases;
+pub mod levels;
 pub mod pairs;
 pub mod policies;
 #[cfg(feature = "peers")]

@@ -1,5 +1,6 @@
 //! The proof: scenarios that every driver and the simulator play alike, and the simulator that
-//! runs whole clients in virtual time.
+//! runs whole clients in virtual time. And how a test becomes one per runtime.
 
+mod runtimes;
 pub mod scenario;
 pub mod sim;

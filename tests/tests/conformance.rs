@@ -8,58 +8,8 @@
 // Helpers of tests may fail the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-/// Makes a test per runtime of each function over `Subject`.
-macro_rules! on_every_runtime {
-    ($($name:ident)*) => { $(
-        mod $name {
-            use crate::subject::{AsyncStd, Blocking, Smol, Tokio};
-
-            #[test]
-            fn on_tokio() {
-                super::$name::<Tokio>();
-            }
-
-            #[test]
-            fn on_async_std() {
-                super::$name::<AsyncStd>();
-            }
-
-            #[test]
-            fn on_smol() {
-                super::$name::<Smol>();
-            }
-
-            #[test]
-            fn on_blocking() {
-                super::$name::<Blocking>();
-            }
-        }
-    )* };
-}
-
-/// The same for what only a future can do: be dropped.
-macro_rules! on_every_async_runtime {
-    ($($name:ident)*) => { $(
-        mod $name {
-            use crate::subject::{AsyncStd, Smol, Tokio};
-
-            #[test]
-            fn on_tokio() {
-                super::$name::<Tokio>();
-            }
-
-            #[test]
-            fn on_async_std() {
-                super::$name::<AsyncStd>();
-            }
-
-            #[test]
-            fn on_smol() {
-                super::$name::<Smol>();
-            }
-        }
-    )* };
-}
+#[macro_use] // on_every_runtime, on_every_async_runtime
+extern crate origin_tests;
 
 #[path = "conformance/subject.rs"]
 mod subject;

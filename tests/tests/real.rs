@@ -3,34 +3,8 @@
 //! `tests/servers`; here is what comes of them. Each test ends what it started.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
-/// Makes a test per runtime of each function over `Subject`.
-macro_rules! on_every_runtime {
-    ($($name:ident)*) => { $(
-        mod $name {
-            use crate::subject::{AsyncStd, Blocking, Smol, Tokio};
-
-            #[test]
-            fn on_tokio() {
-                super::$name::<Tokio>();
-            }
-
-            #[test]
-            fn on_async_std() {
-                super::$name::<AsyncStd>();
-            }
-
-            #[test]
-            fn on_smol() {
-                super::$name::<Smol>();
-            }
-
-            #[test]
-            fn on_blocking() {
-                super::$name::<Blocking>();
-            }
-        }
-    )* };
-}
+#[macro_use] // on_every_runtime, on_every_async_runtime
+extern crate origin_tests;
 
 #[path = "conformance/subject.rs"]
 #[allow(dead_code)] // shared with the conformance suite, which uses all of it
