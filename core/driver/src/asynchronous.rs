@@ -18,7 +18,7 @@ use origin_core::ops::{Flow, Step};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::{Error, Request, Response, Time};
 
-pub use crate::background::attend;
+pub use crate::background::{attend, close};
 use crate::cache::{Lease, Look, Place, Plan, Settled};
 use crate::carry;
 use crate::consul::Goal;

@@ -24,8 +24,8 @@ use crate::hub::{Hub, Slot, lock};
 use crate::response::Streaming;
 use crate::runtime::{Runtime, Warmed};
 use crate::sharing::ShareGuard;
-pub use crate::thread::Background;
 use crate::thread::helper;
+pub use crate::thread::{Background, close};
 pub use crate::watch::blocking::{Watch, follow, watch};
 
 /// Most threads for warming a cache.

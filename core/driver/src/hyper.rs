@@ -179,8 +179,13 @@ fn read(error: &Error) -> (Fault, Sent) {
         let known = chain(error).find_map(|e| e.downcast_ref::<ConnectError>());
         return (known.map_or(Fault::Connect, |known| known.fault), Sent::Never);
     }
-    let cause = chain(error).find_map(|e| e.downcast_ref::<::hyper::Error>());
-    (cause.map_or(Fault::Reset, body_fault), Sent::Maybe)
+    let mut causes = chain(error).filter_map(|e| e.downcast_ref::<::hyper::Error>());
+    let cause = causes.next();
+    // hyper gives a request back that it had not begun to write: its connection was closed before.
+    // It tries another one by itself, but not where the first was new.
+    let unsent = cause.into_iter().chain(causes).any(::hyper::Error::is_canceled);
+    let sent = if unsent { Sent::Never } else { Sent::Maybe };
+    (cause.map_or(Fault::Reset, body_fault), sent)
 }
 
 /// What an error of an open connection means.
