@@ -277,3 +277,6 @@ fn reason(error: &(dyn StdError + 'static), depth: u8) -> Option<Fault> {
     let hidden = wrapped.and_then(|e| reason(e, depth));
     hidden.or_else(|| error.source().and_then(|e| reason(e, depth)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -208,6 +208,25 @@ fn advised(change: impl FnOnce(&mut KnowledgeConfig), sizes: &[usize]) -> (Vec<N
     (nodes, redis)
 }
 
+/// One address in two clusters, as behind a gateway: what is said of one is not said of the other.
+#[test]
+fn the_same_address_in_another_cluster_is_another_endpoint() {
+    let sharing = settings(strict);
+    let (mut nodes, mut redis) = fleet(2, &[1, 1], &sharing);
+    let mut twice = candidates(&[1, 1]);
+    twice[1].address = twice[0].address.clone();
+    for node in &mut nodes {
+        node.service.resolve(ms(redis.ms), Resolution::Found(twice.clone()));
+    }
+    nodes[0].open(redis.ms, BAD);
+    exchange(&mut nodes, &mut redis, 1_000);
+    let advised = |node: &mut Node| -> Vec<(String, bool)> {
+        let seen = node.service.snapshot(ms(redis.ms)).endpoints;
+        seen.iter().map(|e| (e.cluster.to_string(), e.advised_against.is_some())).collect()
+    };
+    assert_eq!(advised(&mut nodes[1]), [("c0".to_owned(), true), ("c1".to_owned(), false)]);
+}
+
 #[test]
 fn an_endpoint_that_others_found_bad_gets_a_probe_per_interval_and_no_more() {
     let (mut nodes, mut redis) = advised(|_| {}, &[4]);
