@@ -181,9 +181,11 @@ fn read(error: &Error) -> (Fault, Sent) {
     }
     let mut causes = chain(error).filter_map(|e| e.downcast_ref::<::hyper::Error>());
     let cause = causes.next();
-    // hyper gives a request back that it had not begun to write: its connection was closed before.
-    // It tries another one by itself, but not where the first was new.
-    let unsent = cause.into_iter().chain(causes).any(::hyper::Error::is_canceled);
+    // hyper gives a request back that it had not begun to write when its connection closed. It tries
+    // another one by itself, but not where the first was new. And where the request was never given
+    // a connection, since a new one closed before it was ready, there is none to speak of.
+    let unsent = error.connect_info().is_none()
+        || cause.into_iter().chain(causes).any(::hyper::Error::is_canceled);
     let sent = if unsent { Sent::Never } else { Sent::Maybe };
     (cause.map_or(Fault::Reset, body_fault), sent)
 }
