@@ -12,7 +12,6 @@
 //! late comes back with its next record.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +19,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::record::{self, Record, Unheard};
-use super::{Advice, Board, Own, Peer, Settings};
+use super::{Advice, Board, Done, Event, Exchange, Own, Peer, Settings};
 use crate::config::{ConfigError, check_service_name};
 use crate::job::{JobOutcome, Poll};
 use crate::policy::balance::hash;
-use crate::redis::link::{Change, Failure, Pass, Refusal, replies};
+use crate::redis::link::{Failure, Pass, Refusal, replies};
 use crate::redis::{self, Command, Keys, Link, Reply};
 use crate::rng::Pcg32;
 use crate::time::{Time, Wall, nanos};
@@ -37,55 +36,6 @@ const MOST_MARK: &str = "95";
 const WARN_EVERY: Duration = Duration::from_secs(60);
 /// How long an index lives after its last use.
 const INDEX_MS: &str = "172800000";
-
-/// One exchange to be carried out.
-#[derive(Clone, Debug)]
-pub struct Exchange {
-    /// To be given back with the result.
-    pub id: u64,
-    /// To be sent together.
-    pub commands: Vec<Command>,
-    /// To be given up at this time.
-    pub deadline: Time,
-}
-
-/// What is worth a line in a log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Event {
-    /// An outage of Redis began or ended.
-    Link(Change),
-    /// A record is not heard. At most once a minute.
-    Unheard {
-        /// Whose it is.
-        node: Arc<str>,
-        /// Why.
-        why: Unheard,
-        /// Records not heard since the warning before, this one included.
-        times: u64,
-    },
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Event::Link(change) => write!(f, "shared breakers: {change}"),
-            Event::Unheard { node, why, times } => {
-                write!(f, "shared breakers: node {node} is not heard ({times} times): {why}")
-            }
-        }
-    }
-}
-
-/// What came of an exchange.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[must_use]
-pub struct Done {
-    /// Whether other endpoints are advised against than before.
-    pub changed: bool,
-    /// What is worth a line in a log.
-    pub events: Vec<Event>,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Lease {

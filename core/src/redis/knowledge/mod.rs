@@ -26,6 +26,7 @@
 //! whose price is said in its configuration. Off by default, `redis.breakers.mode = "off"`.
 
 mod board;
+mod event;
 mod exchange;
 pub mod record;
 #[cfg(test)]
@@ -37,7 +38,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use board::{Board, Peer};
-pub use exchange::{Done, Event, Exchange, Knowledge};
+pub use event::{Done, Event, Exchange};
+pub use exchange::Knowledge;
 
 use crate::config::field::{At, WEEK, at_least_one};
 use crate::config::{ConfigError, KnowledgeConfig, KnowledgeMode};
