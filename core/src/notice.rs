@@ -9,13 +9,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::second;
+use crate::consul::event as registry;
+use crate::discovery::delivery::Handler;
 use crate::discovery::removal::Mass;
 use crate::outcome::{Fault, Outcome};
 use crate::policy::breaker::{Transition, Trip};
 use crate::policy::{concurrency, health, outlier, tiers};
 use crate::redis::{knowledge, level};
 use crate::service::Overload;
-use crate::time::Time;
+use crate::time::{DurationText, Time};
 
 /// Notices kept per machine.
 pub const KEPT: usize = 256;
@@ -96,6 +98,34 @@ pub enum Event {
     SnapshotFailed {
         /// Why.
         reason: String,
+    },
+    /// A callback for changed endpoints has failed or panicked, after a success or for the first
+    /// time. It is called again; that it fails again is not told.
+    ServiceWatchError {
+        /// What the callback is for.
+        handler: Handler,
+        /// Which: the number of its subscription among those of the service.
+        number: u64,
+        /// What it said.
+        reason: Arc<str>,
+        /// Time until it is called again.
+        retry_in: Duration,
+    },
+    /// A callback for changed endpoints has succeeded after failures.
+    ServiceWatchRecovered {
+        /// What it is for.
+        handler: Handler,
+        /// The number of its subscription.
+        number: u64,
+        /// Failures in a row before.
+        failures: u32,
+        /// How old the news were that it has understood now.
+        behind: Duration,
+    },
+    /// Something about own registrations, or the cluster that keeps them.
+    Registry {
+        /// What happened.
+        what: registry::Event,
     },
     /// The document names an address that cannot be used.
     AddressRefused {
@@ -288,6 +318,47 @@ impl fmt::Display for Suppressed {
     }
 }
 
+impl Event {
+    /// The name under which it is logged: `service_registered`, `breaker_opened`. That of its
+    /// `event` field; of something about registrations, that of the `event` field within.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Event::DiscoveryLoaded { .. } => "discovery_loaded",
+            Event::DiscoveryFailed { .. } => "discovery_failed",
+            Event::DiscoveryStale { .. } => "discovery_stale",
+            Event::MassRemoval { .. } => "mass_removal",
+            Event::SharedLevel { .. } => "shared_level",
+            Event::SharedAnswers { .. } => "shared_answers",
+            Event::SnapshotRestored { .. } => "snapshot_restored",
+            Event::SnapshotFailed { .. } => "snapshot_failed",
+            Event::ServiceWatchError { .. } => "service_watch_error",
+            Event::ServiceWatchRecovered { .. } => "service_watch_recovered",
+            Event::Registry { what } => what.name(),
+            Event::AddressRefused { .. } => "address_refused",
+            Event::EndpointsChanged { .. } => "endpoints_changed",
+            Event::ConnectionIssue { .. } => "connection_issue",
+            Event::BreakerOpened { .. } => "breaker_opened",
+            Event::BreakerHalfOpened { .. } => "breaker_half_opened",
+            Event::BreakerClosed { .. } => "breaker_closed",
+            Event::BreakerShadow { .. } => "breaker_shadow",
+            Event::Failover { .. } => "failover",
+            Event::Switched { .. } => "switched",
+            Event::Reconfigured => "reconfigured",
+            Event::Tier { .. } => "tier",
+            Event::AdvisedAgainst { .. } => "advised_against",
+            Event::AdviceEnded { .. } => "advice_ended",
+            Event::SharedKnowledge { .. } => "shared_knowledge",
+            Event::Outlier { .. } => "outlier",
+            Event::ServiceBreaker { .. } => "service_breaker",
+            Event::Shed { .. } => "shed",
+            Event::ConcurrencyLimit { .. } => "concurrency_limit",
+            Event::HealthChanged { .. } => "health_changed",
+            Event::RetrySuppressed { .. } => "retry_suppressed",
+        }
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -319,6 +390,19 @@ impl fmt::Display for Event {
             Event::SnapshotFailed { reason } => {
                 write!(f, "the snapshot of discovery cannot be used: {reason}")
             }
+            Event::ServiceWatchError { handler, number, reason, retry_in } => write!(
+                f,
+                "callback {number} ({}) failed: {reason}; called again in {}",
+                handler.word(),
+                DurationText(*retry_in)
+            ),
+            Event::ServiceWatchRecovered { handler, number, failures, behind } => write!(
+                f,
+                "callback {number} ({}) succeeded after {failures} failures in a row, {} behind",
+                handler.word(),
+                DurationText(*behind)
+            ),
+            Event::Registry { what } => write!(f, "{what}"),
             Event::AddressRefused { cluster, reason } => {
                 write!(f, "address in cluster {cluster} refused: {reason}")
             }
@@ -399,10 +483,15 @@ impl Notices {
     }
 
     pub(crate) fn push(&mut self, at: Time, event: Event) {
+        self.push_about(at, self.service.clone(), event);
+    }
+
+    /// The same about another service than that of the machine.
+    pub(crate) fn push_about(&mut self, at: Time, service: Option<Arc<str>>, event: Event) {
         if self.ring.len() >= KEPT {
             self.ring.pop_front();
         }
-        self.ring.push_back(Notice { seq: self.next, at, service: self.service.clone(), event });
+        self.ring.push_back(Notice { seq: self.next, at, service, event });
         self.next += 1;
     }
 
@@ -420,20 +509,4 @@ impl Notices {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_ring_is_bounded_and_its_order_is_visible() {
-        let mut notices = Notices::new(Some("billing".into()));
-        for n in 0..1_000 {
-            notices
-                .push(Time::from_millis(n), Event::DiscoveryStale { age: Duration::from_secs(n) });
-        }
-        assert_eq!(notices.count(), 1_000);
-        let kept: Vec<u64> = notices.since(0).map(|n| n.seq).collect();
-        assert_eq!(kept, (1_000 - KEPT as u64..1_000).collect::<Vec<_>>());
-        assert_eq!(notices.since(999).count(), 1);
-        assert!(notices.since(999).all(|n| n.to_string().starts_with("billing: ")));
-    }
-}
+mod tests;

@@ -155,6 +155,10 @@ impl<E: Executor> Runtime for AsyncIo<E> {
         Box::pin(asynchronous::settle(hub, goal, until))
     }
 
+    fn close(hub: Arc<Hub<AsyncIo<E>>>, until: Time) -> Reply<bool> {
+        Box::pin(asynchronous::close(hub, until))
+    }
+
     fn warm(
         hub: Arc<Hub<AsyncIo<E>>>,
         slot: Arc<Slot>,

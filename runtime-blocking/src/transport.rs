@@ -134,6 +134,10 @@ impl Runtime for Blocking {
         blocking::settle(&hub, &goal, until)
     }
 
+    fn close(hub: Arc<Hub<Blocking>>, until: Time) -> Result<bool, Error> {
+        blocking::close(&hub, until)
+    }
+
     fn warm(
         hub: Arc<Hub<Blocking>>,
         slot: Arc<Slot>,

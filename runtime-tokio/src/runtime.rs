@@ -91,6 +91,10 @@ impl Runtime for Tokio {
         Box::pin(asynchronous::settle(hub, goal, until))
     }
 
+    fn close(hub: Arc<Hub<Tokio>>, until: Time) -> Reply<bool> {
+        Box::pin(asynchronous::close(hub, until))
+    }
+
     fn warm(
         hub: Arc<Hub<Tokio>>,
         slot: Arc<Slot>,

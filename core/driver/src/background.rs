@@ -12,13 +12,15 @@ use std::sync::{Arc, Weak};
 use event_listener::Event;
 use futures_lite::future::or;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use origin_core::Time;
 use origin_core::job::{Check, CheckOutcome, How, Job, Poll};
 use origin_core::outcome::Fault;
+use origin_core::redis::knowledge::Exchange;
+use origin_core::{Error, Time};
 
 use crate::asynchronous::{AsyncRuntime, perform, share};
 use crate::cache::asynchronous::carry_on;
 use crate::client::Client;
+use crate::close::Last;
 use crate::custom::Slip;
 use crate::guards::{CheckGuard, JobGuard};
 use crate::hub::{Hub, Slot};
@@ -37,7 +39,7 @@ impl<R: AsyncRuntime> Client<R> {
 
 /// Starts the background task of the client, unless there is one.
 pub fn attend<R: AsyncRuntime>(hub: &Arc<Hub<R>>) {
-    if !hub.background.swap(true, Ordering::Relaxed) {
+    if !hub.is_closing() && !hub.background.swap(true, Ordering::Relaxed) {
         let post = Post { hub: Arc::downgrade(hub), life: Arc::new(()) };
         let (runtime, news) = (hub.runtime.clone(), hub.news.clone());
         hub.runtime.spawn(async move { post.keep(&*runtime, &news).await });
@@ -55,7 +57,7 @@ impl<R: AsyncRuntime> Post<R> {
     async fn keep(self, runtime: &R, news: &Event) {
         loop {
             let news = news.listen();
-            let Some(hub) = self.hub.upgrade() else { return };
+            let Some(hub) = self.hub.upgrade().filter(|hub| !hub.is_closing()) else { return };
             let next = self.look(&hub);
             // Not kept over the wait, or the client could never end.
             drop(hub);
@@ -75,9 +77,7 @@ impl<R: AsyncRuntime> Post<R> {
         }
         let (due, sharing) = hub.poll_sharing(now);
         for (slot, due) in due {
-            let (runtime, (guard, work, deadline)) =
-                (hub.runtime.clone(), ShareGuard::new(hub, slot, due));
-            while_open(hub, async move { share(&*runtime, guard, work, deadline).await });
+            exchange(hub, slot, due);
         }
         loop {
             match hub.poll_job(now, None, Time::NEVER) {
@@ -124,6 +124,37 @@ impl<R: AsyncRuntime> Drop for Post<R> {
             hub.background.store(false, Ordering::Relaxed);
         }
     }
+}
+
+fn exchange<R: AsyncRuntime>(hub: &Arc<Hub<R>>, slot: Arc<Slot>, due: Exchange) {
+    let (runtime, (guard, work, deadline)) = (hub.runtime.clone(), ShareGuard::new(hub, slot, due));
+    while_open(hub, async move { share(&*runtime, guard, work, deadline).await });
+}
+
+/// Carries out what is to be done before the client ends, until that is over or `until`. Yields
+/// whether it was over.
+///
+/// # Errors
+/// None.
+pub async fn close<R: AsyncRuntime>(hub: Arc<Hub<R>>, until: Time) -> Result<bool, Error> {
+    let over = loop {
+        let news = hub.news.listen();
+        let now = hub.runtime.now();
+        let Last { words, jobs, again } = hub.last(now);
+        let Some(again) = again else { break true };
+        if now >= until {
+            break false;
+        }
+        for (slot, due) in words {
+            exchange(&hub, slot, due);
+        }
+        for job in jobs {
+            fetch(&hub, job);
+        }
+        or(news, hub.runtime.sleep_until(again.min(until))).await;
+    };
+    hub.end_background();
+    Ok(over)
 }
 
 fn fetch<R: AsyncRuntime>(hub: &Arc<Hub<R>>, job: Job) {

@@ -24,7 +24,7 @@ use crate::hub::{Hub, Slot, lock};
 use crate::response::Streaming;
 use crate::runtime::Runtime;
 use crate::sharing::ShareGuard;
-pub use crate::thread::Background;
+pub use crate::thread::{Background, close};
 pub use crate::watch::blocking::{Watch, follow, watch};
 
 /// What the blocking loop needs of an adapter, besides [`Runtime`].

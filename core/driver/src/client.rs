@@ -25,7 +25,7 @@ use crate::roots::Roots;
 use crate::runtime::{Options, Runtime};
 
 /// A client. Cheap to clone; all clones share breakers, budgets, connections and discovery.
-/// Dropping the last one ends its background work.
+/// Dropping the last one ends its background work; [`Client::close`] does that in an orderly way.
 pub struct Client<R: Runtime> {
     pub(crate) hub: Arc<Hub<R>>,
 }
@@ -112,8 +112,8 @@ impl<R: Runtime> Client<R> {
     ///
     /// # Errors
     /// [`ConfigError`] for what [`Builder::build`] would refuse, and for fields that cannot change
-    /// while a client runs (discovery, local cluster, seed, connection limits). Nothing has
-    /// changed then.
+    /// while a client runs (discovery but for `discovery.delivery`, local cluster, seed,
+    /// connection limits). Nothing has changed then.
     pub fn reconfigure(&self, config: Config) -> Result<(), ConfigError> {
         self.hub.reconfigure(config)
     }

@@ -95,7 +95,7 @@ pub struct Hub<R> {
     max_body: AtomicU64,
     pub(crate) seed: u64,
     pub(crate) token: Option<Token>,
-    directory: Option<Mutex<Directory>>,
+    pub(crate) directory: Option<Mutex<Directory>>,
     /// Consul for the application, where it is configured.
     pub(crate) desk: Option<Desk>,
     /// How breaker knowledge is shared, if it is.
@@ -107,7 +107,9 @@ pub struct Hub<R> {
     pub(crate) customs: Customs,
     /// Does the jobs that are no HTTP exchange.
     pub(crate) carrier: Arc<Carrier>,
-    /// Notified when the client is dropped.
+    /// Whether it was closed: nothing begins any more beside calls.
+    pub(crate) closing: AtomicBool,
+    /// Notified when what is under way beside calls is to end.
     pub(crate) closed: Arc<Event>,
     /// Notified when a background should look again, also because the client was dropped.
     pub(crate) news: Arc<Event>,
@@ -142,6 +144,7 @@ impl<R: Runtime> Hub<R> {
             next_call: AtomicU64::new(0),
             customs,
             carrier: Arc::new(carrier),
+            closing: AtomicBool::new(false),
             closed: Arc::new(Event::new()),
             news: Arc::new(Event::new()),
             #[cfg(feature = "hyper")]
@@ -160,6 +163,11 @@ impl<R: Runtime> Hub<R> {
     /// The configuration in force.
     pub(crate) fn config(&self) -> Arc<Config> {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The same; it is not replaced while this is kept.
+    pub(crate) fn read_config(&self) -> std::sync::RwLockReadGuard<'_, Arc<Config>> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same, to be replaced.
@@ -244,7 +252,7 @@ impl<R: Runtime> Hub<R> {
             None => Resolution::Absent(Vec::new()),
         };
         service.resolve(now, resolution);
-        if let Some(sharing) = &self.sharing {
+        if let Some(sharing) = self.sharing.as_ref().filter(|_| !self.is_closing()) {
             sharing.with(now, &mut service)?;
         }
         let slot = Slot::new(service, discovered, memory);
@@ -393,6 +401,9 @@ impl<R: Runtime> Hub<R> {
         }
         notices.extend(self.second.iter().flat_map(Second::notices));
         let slots: Vec<Arc<Slot>> = self.read_slots().values().cloned().collect();
+        if let Some(desk) = &self.desk {
+            notices.extend(desk.notices());
+        }
         for slot in slots.iter().chain(self.agents()) {
             notices.extend(lock(&slot.service).notices().since(0).cloned());
         }

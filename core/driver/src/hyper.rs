@@ -179,8 +179,15 @@ fn read(error: &Error) -> (Fault, Sent) {
         let known = chain(error).find_map(|e| e.downcast_ref::<ConnectError>());
         return (known.map_or(Fault::Connect, |known| known.fault), Sent::Never);
     }
-    let cause = chain(error).find_map(|e| e.downcast_ref::<::hyper::Error>());
-    (cause.map_or(Fault::Reset, body_fault), Sent::Maybe)
+    let mut causes = chain(error).filter_map(|e| e.downcast_ref::<::hyper::Error>());
+    let cause = causes.next();
+    // hyper gives a request back that it had not begun to write when its connection closed. It tries
+    // another one by itself, but not where the first was new. And where the request was never given
+    // a connection, since a new one closed before it was ready, there is none to speak of.
+    let unsent = error.connect_info().is_none()
+        || cause.into_iter().chain(causes).any(::hyper::Error::is_canceled);
+    let sent = if unsent { Sent::Never } else { Sent::Maybe };
+    (cause.map_or(Fault::Reset, body_fault), sent)
 }
 
 /// What an error of an open connection means.
@@ -272,3 +279,6 @@ fn reason(error: &(dyn StdError + 'static), depth: u8) -> Option<Fault> {
     let hidden = wrapped.and_then(|e| reason(e, depth));
     hidden.or_else(|| error.source().and_then(|e| reason(e, depth)))
 }
+
+#[cfg(test)]
+mod tests;

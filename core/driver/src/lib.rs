@@ -9,6 +9,7 @@
 //! | file | what lives there |
 //! |---|---|
 //! | `client.rs`, `request.rs`, `response.rs` | what applications see |
+//! | `close.rs` | the orderly end |
 //! | `hub.rs` | what the handles of one client share |
 //! | `flight.rs` | one call: core `Call` + lock + trail + drop guard |
 //! | `asynchronous/` | the async loop over hyper's pooled client (feature `hyper`) |
@@ -78,6 +79,9 @@
 //!     fn settle(hub: Arc<Hub<Echo>>, goal: Goal, until: Time) -> Result<bool, Error> {
 //!         blocking::settle(&hub, &goal, until)
 //!     }
+//!     fn close(hub: Arc<Hub<Echo>>, until: Time) -> Result<bool, Error> {
+//!         blocking::close(&hub, until)
+//!     }
 //!     fn warm(hub: Arc<Hub<Echo>>, slot: Arc<Slot>, requests: Vec<Option<Request>>, at_once: u32)
 //!         -> Result<Warmed, Error> {
 //!         blocking::warm(&hub, &slot, requests, at_once)
@@ -128,6 +132,7 @@ mod cache;
 pub mod carry;
 mod checks;
 mod client;
+mod close;
 mod consul;
 mod custom;
 mod expect;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use origin_core::config::{DeliveryConfig, DiscoveryConfig};
 use origin_core::discovery::directory::Resolution;
 use origin_core::discovery::plan::configured;
 use origin_core::{Config, ConfigError};
@@ -25,6 +26,7 @@ impl<R: Runtime> Hub<R> {
         for slot in slots {
             let (rules, profiles) = next.rules_for(&slot.name)?;
             let cache = next.cache_for(&slot.name)?;
+            let delivery = next.delivery_for(&slot.name)?;
             let own = next.services.get(&*slot.name);
             let before = present.services.get(&*slot.name);
             let moved = own.map(|own| &own.endpoints) != before.map(|own| &own.endpoints);
@@ -32,13 +34,14 @@ impl<R: Runtime> Hub<R> {
                 Some(own) => Some(configured(&slot.name, own, next.local_cluster.as_deref())?),
                 None => None,
             };
-            news.push((slot, rules, profiles, endpoints, cache));
+            news.push((slot, rules, profiles, endpoints, cache, delivery));
         }
         for slot in self.agents() {
             let (rules, profiles) = next.rules_for(&slot.name)?;
             lock(&slot.service).reconfigure(now, rules, profiles);
         }
-        for (slot, rules, profiles, endpoints, cache) in news {
+        for (slot, rules, profiles, endpoints, cache, delivery) in news {
+            slot.watchers.retune(delivery);
             slot.memory.retune(now, cache);
             slot.checks_on(rules.checks.on());
             let mut service = lock(&slot.service);
@@ -63,7 +66,14 @@ fn fixed(present: &Config, next: &Config, seed: u64) -> Result<(), ConfigError> 
     let fixed = |field: &str| {
         Err(ConfigError::new(field, "cannot change while the client runs; build another client"))
     };
-    if next.discovery != present.discovery {
+    let kept = |config: &Config| {
+        // Of discovery, only how changes are told of can change.
+        config
+            .discovery
+            .clone()
+            .map(|discovery| DiscoveryConfig { delivery: DeliveryConfig::default(), ..discovery })
+    };
+    if kept(next) != kept(present) {
         return fixed("discovery");
     }
     if next.redis != present.redis {

@@ -107,6 +107,10 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     /// due for that. Yields whether they are.
     fn settle(hub: Arc<Hub<Self>>, goal: Goal, until: Time) -> Self::Reply<bool>;
 
+    /// Carries out what is to be done before a client ends, until that is over or `until`, and
+    /// ends what is under way beside calls. Yields whether it was over.
+    fn close(hub: Arc<Hub<Self>>, until: Time) -> Self::Reply<bool>;
+
     /// Makes these requests so that their answers are remembered, `at_once` at a time. `None`
     /// is one that cannot be made, and counts as failed.
     fn warm(

@@ -8,13 +8,15 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use event_listener::{Event, Listener};
-use origin_core::job::{Check, CheckOutcome, How, Poll};
+use origin_core::job::{Check, CheckOutcome, How, Job, Poll};
 use origin_core::outcome::Fault;
-use origin_core::{Address, Time};
+use origin_core::redis::knowledge::Exchange;
+use origin_core::{Address, Error, Time};
 
 use crate::blocking::{BlockingRuntime, collect, perform, share};
 use crate::cache::blocking::carry_on;
 use crate::client::Client;
+use crate::close::Last;
 use crate::guards::{CheckGuard, JobGuard};
 use crate::hub::{Hub, Slot};
 use crate::sharing::ShareGuard;
@@ -95,7 +97,7 @@ impl<R: BlockingRuntime> Post<R> {
             if self.stop.load(Ordering::Acquire) {
                 return;
             }
-            let Some(hub) = self.hub.upgrade() else { return };
+            let Some(hub) = self.hub.upgrade().filter(|hub| !hub.is_closing()) else { return };
             let next = self.look(&hub);
             // Not kept over the wait, or the client could never end.
             drop(hub);
@@ -122,22 +124,13 @@ impl<R: BlockingRuntime> Post<R> {
         }
         let (due, sharing) = hub.poll_sharing(now);
         for (slot, due) in due {
-            let (runtime, (guard, work, deadline)) =
-                (hub.runtime.clone(), ShareGuard::new(hub, slot, due));
-            started = started.and(helper(move || share(&*runtime, guard, work, deadline)));
+            started = started.and(exchange(hub, slot, due));
         }
         started?;
         loop {
             match hub.poll_job(now, None, Time::NEVER) {
                 Poll::Wait(at) => return Ok(checks.min(sharing).min(at).min(swept).min(second)),
-                Poll::Run(job) => {
-                    let guard = JobGuard::new(hub, &job);
-                    let runtime = hub.runtime.clone();
-                    helper(move || {
-                        // More to do is news, and leads to the next job.
-                        let _ = perform(&*runtime, guard, *job);
-                    })?;
-                }
+                Poll::Run(job) => fetch(hub, *job)?,
             }
         }
     }
@@ -165,6 +158,50 @@ impl<R: BlockingRuntime> Post<R> {
             guard.finish(&outcome.unwrap_or_else(CheckOutcome::Failed));
         })
     }
+}
+
+fn exchange<R: BlockingRuntime>(
+    hub: &Arc<Hub<R>>,
+    slot: Arc<Slot>,
+    due: Exchange,
+) -> io::Result<()> {
+    let (runtime, (guard, work, deadline)) = (hub.runtime.clone(), ShareGuard::new(hub, slot, due));
+    helper(move || share(&*runtime, guard, work, deadline))
+}
+
+fn fetch<R: BlockingRuntime>(hub: &Arc<Hub<R>>, job: Job) -> io::Result<()> {
+    let (runtime, guard) = (hub.runtime.clone(), JobGuard::new(hub, &job));
+    helper(move || {
+        // More to do is news, and leads to the next job.
+        let _ = perform(&*runtime, guard, job);
+    })
+}
+
+/// Carries out what is to be done before the client ends, until that is over or `until`. Yields
+/// whether it was over.
+///
+/// # Errors
+/// None. What finds no thread is left undone.
+pub fn close<R: BlockingRuntime>(hub: &Arc<Hub<R>>, until: Time) -> Result<bool, Error> {
+    let over = loop {
+        let news = hub.news.listen();
+        let now = hub.runtime.now();
+        let Last { words, jobs, again } = hub.last(now);
+        let Some(again) = again else { break true };
+        if now >= until {
+            break false;
+        }
+        for (slot, due) in words {
+            // One that finds no thread is dropped, which tells the core.
+            let _ = exchange(hub, slot, due);
+        }
+        for job in jobs {
+            let _ = fetch(hub, job);
+        }
+        let _ = news.wait_timeout(now.until(again.min(until)).min(STRETCH));
+    };
+    hub.end_background();
+    Ok(over)
 }
 
 pub(crate) fn helper(work: impl FnOnce() + Send + 'static) -> io::Result<()> {

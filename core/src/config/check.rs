@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{CacheConfig, ConcurrencyMode, Config, Mode, Policy, RateMode, conflict, field};
 use crate::address::Address;
 use crate::cache;
+use crate::discovery::delivery;
 use crate::ops::secrets::SERVICE as SECRETS;
 use crate::policy::balance::route::Routes;
 use crate::policy::retryable::Retryable;
@@ -239,6 +240,20 @@ impl Config {
         Ok(())
     }
 
+    /// How those who watch the service called `name` are told of changes.
+    ///
+    /// # Errors
+    /// The first refused field.
+    pub fn delivery_for(&self, name: &str) -> Result<delivery::Settings, ConfigError> {
+        match self.services.get(name).and_then(|own| own.delivery.as_ref()) {
+            Some(own) => delivery::Settings::of(own, &format!("services.{name}.delivery")),
+            None => match &self.discovery {
+                Some(all) => delivery::Settings::of(&all.delivery, "discovery.delivery"),
+                None => Ok(delivery::Settings::default()),
+            },
+        }
+    }
+
     /// Checks everything. Machines are only ever built from a configuration that passed.
     ///
     /// # Errors
@@ -268,6 +283,7 @@ impl Config {
             let path = format!("services.{name}");
             service_name(name).map_err(|reason| ConfigError::new(&path, reason))?;
             self.cache_for(name)?;
+            self.delivery_for(name)?;
             if let Some(discovery) = &self.discovery {
                 discovery.sources(&format!("{path}.lookup.order"), &service.lookup.order)?;
             }
@@ -337,7 +353,7 @@ fn service_name(name: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{DiscoveryConfig, EndpointConfig, ServiceConfig};
+    use crate::config::{DeliveryConfig, DiscoveryConfig, EndpointConfig, ServiceConfig};
 
     fn refused(change: impl FnOnce(&mut Config)) -> String {
         let mut config =
@@ -369,6 +385,15 @@ mod tests {
         let ttl = |c: &mut Config, ttl| c.discovery.as_mut().unwrap().ttl = ttl;
         assert_eq!(refused(|c| ttl(c, zero)), "discovery.ttl");
         assert_eq!(refused(|c| ttl(c, s(30))), "discovery.refresh_ahead");
+        let delivery = |c: &mut Config| c.discovery.as_mut().unwrap().delivery.backoff = zero;
+        assert_eq!(refused(delivery), "discovery.delivery.backoff");
+        let own = |c: &mut Config| {
+            let mut own = DeliveryConfig::default();
+            own.settle = own.max_delay * 2;
+            let service = ServiceConfig { delivery: Some(own), ..ServiceConfig::default() };
+            c.services.insert("billing".to_owned(), service);
+        };
+        assert_eq!(refused(own), "services.billing.delivery.settle");
         assert_eq!(
             refused(|c| c.discovery = Some(DiscoveryConfig::at("ftp://x"))),
             "discovery.url"

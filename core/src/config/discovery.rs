@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::field::At;
 use super::{
-    ConfigError, ConsulConfig, DnsConfig, EnvironmentConfig, FileConfig, RemovalConfig,
-    SnapshotConfig,
+    ConfigError, ConsulConfig, DeliveryConfig, DnsConfig, EnvironmentConfig, FileConfig,
+    RemovalConfig, SnapshotConfig,
 };
 use crate::address::Address;
 use crate::consul::{self, watch};
-use crate::discovery::{SourceKind, environment, file, kept, removal};
+use crate::discovery::{SourceKind, delivery, environment, file, kept, removal};
 use crate::dns;
 use crate::time::DurationText;
 
@@ -78,6 +78,9 @@ pub struct DiscoveryConfig {
     pub cache: bool,
     /// What is believed when many instances vanish at once.
     pub removal: RemovalConfig,
+    /// How those who watch a service are told of changes, where neither the service nor they say
+    /// otherwise.
+    pub delivery: DeliveryConfig,
     /// Consul as a source. `None`: it is none.
     pub consul: Option<ConsulConfig>,
     /// DNS as a source. `None`: it is none.
@@ -108,6 +111,7 @@ impl Default for DiscoveryConfig {
             max_services: 10_000,
             cache: true,
             removal: RemovalConfig::default(),
+            delivery: DeliveryConfig::default(),
             consul: None,
             dns: None,
             file: FileConfig::default(),
@@ -168,6 +172,7 @@ impl DiscoveryConfig {
         }
         at.within("max_services", self.max_services, 1..=100_000)?;
         removal::Settings::of(&self.removal, "discovery.removal")?;
+        delivery::Settings::of(&self.delivery, "discovery.delivery")?;
         if let Some(consul) = &self.consul {
             consul::Settings::of(consul, "discovery.consul")?;
             watch::Settings::of(&consul.watch, "discovery.consul.watch")?;

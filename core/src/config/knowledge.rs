@@ -36,13 +36,20 @@ pub struct KnowledgeConfig {
     /// How long a word of a node counts. At least three times `every`, at most 1 h, default 30 s.
     #[serde(with = "crate::time::text")]
     pub ttl: Duration,
-    /// Time between two exchanges with Redis, less or more a tenth. 100 ms–10 min, default 5 s.
+    /// Time after which everything is told and read again though nothing is new, less or more a
+    /// tenth: the sign of life. 100 ms–10 min, default 5 s.
     #[serde(with = "crate::time::text")]
     pub every: Duration,
-    /// A change of an own breaker is told at once, but never sooner than this after the exchange
-    /// before. 10 ms–`every`, default 500 ms.
+    /// News travel at once, whatever `every` says: a change of an own breaker is told, and what
+    /// another node has told is read. But never sooner than this after the news before. 10
+    /// ms–`every`, default 500 ms.
     #[serde(with = "crate::time::text")]
     pub gap: Duration,
+    /// Time between two looks whether another node has told something: one short command for each
+    /// service. Zero: none, others are heard every `every`. Else 10 ms–10 min, what exceeds `every` counting as that;
+    /// default 250 ms.
+    #[serde(with = "crate::time::text")]
+    pub listen: Duration,
     /// An own success within this time counts for more than what all others say. 0–1 h,
     /// default 10 s.
     #[serde(with = "crate::time::text")]
@@ -65,6 +72,7 @@ impl Default for KnowledgeConfig {
             ttl: Duration::from_secs(30),
             every: Duration::from_secs(5),
             gap: Duration::from_millis(500),
+            listen: Duration::from_millis(250),
             own_evidence: Duration::from_secs(10),
             probe_interval: Duration::from_secs(5),
             max_nodes: 128,

@@ -124,6 +124,9 @@ pub struct ServiceConfig {
     pub endpoints: Vec<EndpointConfig>,
     /// How it is looked up, where that differs from [`Config::discovery`].
     pub lookup: LookupConfig,
+    /// How those who watch it are told of changes, replacing [`DiscoveryConfig::delivery`] as a
+    /// whole.
+    pub delivery: Option<DeliveryConfig>,
     /// Policies of this service, replacing [`Config::policy`] as a whole.
     pub policy: Option<Policy>,
     /// What is remembered of its answers, replacing [`Config::cache`] as a whole.

@@ -72,6 +72,11 @@ pub enum Event {
         /// Tries.
         tries: u32,
     },
+    /// A service is protected: it was not registered here, so it was not deregistered.
+    DeregistrationRefused {
+        /// Its id.
+        id: Arc<str>,
+    },
     /// The agent has lost a registration (it was restarted, say), which is made again.
     ServiceForgotten {
         /// The service.
@@ -141,6 +146,32 @@ pub enum Event {
 }
 
 impl Event {
+    /// The service that it is about; `None`: the agent or the cluster as a whole, or a service of
+    /// which only the id is known.
+    #[must_use]
+    pub const fn service(&self) -> Option<&Arc<str>> {
+        match self {
+            Event::ServiceRegistered { service, .. }
+            | Event::ServiceRegistrationFailed { service, .. }
+            | Event::ServiceDeregistered { service, .. }
+            | Event::ServiceDeregistrationFailed { service, .. }
+            | Event::ServiceForgotten { service, .. }
+            | Event::HeartbeatFailed { service, .. }
+            | Event::HeartbeatRecovered { service, .. } => Some(service),
+            _ => None,
+        }
+    }
+
+    /// Whether it says again what was said before: a failure after a failure.
+    #[must_use]
+    pub const fn is_repeated(&self) -> bool {
+        matches!(
+            self,
+            Event::ServiceRegistrationFailed { failures: 2.., .. }
+                | Event::PresenceCheckFailed { failures: 2.., .. }
+        )
+    }
+
     /// The name under which it is logged, which is that of its `event` field.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -149,6 +180,7 @@ impl Event {
             Event::ServiceRegistrationFailed { .. } => "service_registration_failed",
             Event::ServiceDeregistered { .. } => "service_deregistered",
             Event::ServiceDeregistrationFailed { .. } => "service_deregistration_failed",
+            Event::DeregistrationRefused { .. } => "deregistration_refused",
             Event::ServiceForgotten { .. } => "service_forgotten",
             Event::HeartbeatFailed { .. } => "heartbeat_failed",
             Event::HeartbeatRecovered { .. } => "heartbeat_recovered",
@@ -182,6 +214,9 @@ impl fmt::Display for Event {
             }
             Event::ServiceDeregistrationFailed { id, error: None, tries, .. } => {
                 write!(f, "deregistration of {id} given up after {tries} tries: no time left")
+            }
+            Event::DeregistrationRefused { id } => {
+                write!(f, "{id} was not registered here and is not deregistered")
             }
             Event::ServiceForgotten { id, by: By::Presence, .. } => {
                 write!(f, "the agent does not list {id} any more; registering it again")

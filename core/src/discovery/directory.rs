@@ -188,6 +188,9 @@ impl Directory {
                 self.due_in(now, asker, service, &mut next)
             }
         };
+        if self.memory.awaits_all() && self.knows_all() {
+            self.memory.all_known();
+        }
         // A call writes nothing down while somebody else does.
         let due = due.or_else(|| {
             let background = matches!(asker, Asker::Background);
@@ -293,6 +296,41 @@ impl Directory {
                     None => feed.error.is_none(),
                 }
             }),
+        }
+    }
+
+    /// Whether every service that is wanted has had an answer, be it that there is none.
+    fn knows_all(&self) -> bool {
+        self.listed.values().all(|listing| {
+            let found = listing.combine == Combine::First && !listing.guard.named().is_empty();
+            found
+                || listing.chain.iter().all(|link| match link {
+                    Link::Environment => true,
+                    // Of several datacenters the first decides, as everywhere.
+                    Link::Feeds(ids) => {
+                        let first = ids.first().and_then(|id| self.feeds.get(id));
+                        first.is_none_or(|feed| feed.held().is_some() || feed.error.is_some())
+                    }
+                })
+        })
+    }
+
+    /// The client is closed: what the snapshot does not say yet is written now.
+    pub fn finish(&mut self) {
+        self.memory.finish();
+    }
+
+    /// The last job of a directory that was told to [`Directory::finish`], if one is to be carried
+    /// out; [`Poll::Wait`] with [`Time::NEVER`]: it is over.
+    pub fn poll_last(&mut self, now: Time) -> Poll {
+        let mut next = Time::NEVER;
+        let Directory { memory, listed, next_id, .. } = self;
+        if !memory.finishing() {
+            return Poll::Wait(Time::NEVER);
+        }
+        match memory.write(now, next_id, &mut next, listed) {
+            Some(job) => Poll::Run(Box::new(job)),
+            None => Poll::Wait(next),
         }
     }
 

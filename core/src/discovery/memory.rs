@@ -136,6 +136,29 @@ impl Memory {
         }
     }
 
+    /// Whether it matters that every service that is wanted is known.
+    pub(super) fn awaits_all(&self) -> bool {
+        !self.unread && self.keeper.behind() && !self.keeper.is_complete()
+    }
+
+    /// It is so.
+    pub(super) fn all_known(&mut self) {
+        self.keeper.complete();
+    }
+
+    /// The program ends.
+    pub(super) fn finish(&mut self) {
+        // Before an earlier run's was read there is nothing that is worth its place.
+        if !self.unread {
+            self.keeper.finish();
+        }
+    }
+
+    /// Whether something is to be written before the end.
+    pub(super) fn finishing(&self) -> bool {
+        self.keeper.finishing()
+    }
+
     pub(super) fn has_chores(&self) -> bool {
         !self.stores.is_empty() || !self.invalidations.is_empty()
     }
@@ -192,6 +215,17 @@ impl Memory {
         if !background {
             return None;
         }
+        self.write(now, next_id, next, listed)
+    }
+
+    /// The snapshot, if it is to be written.
+    pub(super) fn write(
+        &mut self,
+        now: Time,
+        next_id: &mut u64,
+        next: &mut Time,
+        listed: &BTreeMap<Arc<str>, Listing>,
+    ) -> Option<Job> {
         let settings = self.keep.as_ref()?;
         if self.unread {
             return None;

@@ -68,8 +68,8 @@ pub(crate) struct Hearsay {
 }
 
 impl Hearsay {
-    pub(super) fn of(label: &str) -> Hearsay {
-        Hearsay::named(record::endpoint(label))
+    pub(super) fn of(cluster: &str, label: &str) -> Hearsay {
+        Hearsay::named(record::endpoint(cluster, label))
     }
 
     fn named(name: u64) -> Hearsay {

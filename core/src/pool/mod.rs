@@ -129,7 +129,7 @@ impl Pool {
             added += 1;
             self.generation = self.generation.wrapping_add(1);
             let endpoint = Endpoint {
-                hearsay: Hearsay::of(&label),
+                hearsay: Hearsay::of(&candidate.cluster, &label),
                 address: candidate.address.clone(),
                 label,
                 place: candidate.place,

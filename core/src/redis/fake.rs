@@ -20,6 +20,8 @@ pub(crate) struct Fake {
     pub(crate) ms: u64,
     /// Every command is refused with this word.
     pub(crate) refuse: Option<&'static str>,
+    /// Commands it was sent.
+    pub(crate) commands: usize,
     /// All keys that any command named.
     pub(crate) touched: BTreeSet<Vec<u8>>,
 }
@@ -36,6 +38,7 @@ impl Fake {
 
     fn one(&mut self, words: &[Bytes]) -> Reply {
         let ms = self.ms;
+        self.commands += 1;
         self.keys.retain(|_, (_, until)| until.is_none_or(|until| until > ms));
         if let Some(word) = self.refuse {
             return Reply::Refused(word.into());

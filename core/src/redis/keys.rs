@@ -226,6 +226,13 @@ impl Keys {
         format!("{}breaker:{service}:{node}", self.prefix)
     }
 
+    /// The key of a text that is another one whenever a node has told something new about a
+    /// service.
+    #[must_use]
+    pub(super) fn turn(&self, service: &str) -> String {
+        format!("{}breakers:{service}:turn", self.prefix)
+    }
+
     /// The key of the set of nodes that say something about a service.
     #[must_use]
     pub(super) fn nodes(&self, service: &str) -> String {

@@ -186,6 +186,8 @@ mod tests {
         assert_eq!(shared(|k| k.every = Duration::ZERO), "redis.breakers.every");
         assert_eq!(shared(|k| k.gap = Duration::ZERO), "redis.breakers.gap");
         assert_eq!(shared(|k| k.gap = k.every * 2), "redis.breakers.gap");
+        assert_eq!(shared(|k| k.listen = k.ttl * 100), "redis.breakers.listen");
+        assert_eq!(shared(|k| k.listen = Duration::from_nanos(1)), "redis.breakers.listen");
         assert_eq!(shared(|k| k.own_evidence = Duration::MAX), "redis.breakers.own_evidence");
         assert_eq!(shared(|k| k.probe_interval = Duration::ZERO), "redis.breakers.probe_interval");
         assert_eq!(shared(|k| k.max_nodes = 0), "redis.breakers.max_nodes");

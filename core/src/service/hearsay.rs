@@ -126,8 +126,23 @@ impl Service {
     /// The commands with which a node that ends takes back what it said of this service.
     #[must_use]
     pub fn farewell(&self) -> Vec<Command> {
-        let farewell = |sharing: &Sharing| sharing.knowledge.farewell(&sharing.settings.keys);
+        let farewell = |sharing: &Sharing| sharing.knowledge.farewell(&sharing.settings);
         self.sharing.as_deref().map(farewell).unwrap_or_default()
+    }
+
+    /// This node ends: the next exchange takes back what it said, and nothing is told or heard any
+    /// more. What was heard stays until its time is over.
+    pub fn say_farewell(&mut self) {
+        if let Some(sharing) = &mut self.sharing {
+            sharing.knowledge.leave();
+            sharing.news = true;
+        }
+    }
+
+    /// Whether there is nothing that it has to take back.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.sharing.as_deref().is_none_or(|sharing| sharing.knowledge.has_left())
     }
 
     /// Tells what the breaker of the endpoint at `index` says now.

@@ -319,6 +319,11 @@ impl Service {
         self.retier(now);
     }
 
+    /// Has it say what somebody else has found out about it: that of a callback for its endpoints.
+    pub fn say(&mut self, now: Time, event: Event) {
+        self.notices.push(now, event);
+    }
+
     /// Its notices.
     #[must_use]
     pub fn notices(&self) -> &Notices {

@@ -7,7 +7,7 @@ use origin_core::{Config, Error};
 use origin_driver::Client;
 use origin_lab::{Mode, World, WorldSpec};
 
-use crate::subject::{Subject, begin, eventually, get, in_world, of};
+use crate::subject::{Subject, begin, eventually, get, in_world, of, within};
 
 on_every_runtime! {
     case_000_37_sixteen_first_callers_cause_one_fetch
@@ -16,6 +16,8 @@ on_every_runtime! {
     case_000_26_a_hanging_source_costs_a_call_its_deadline_and_no_more
     case_000_39_an_unreachable_source_is_a_typed_error_that_names_it
     case_000_06_an_unknown_service_names_the_known_ones_and_reaches_nobody
+    the_first_snapshot_is_there_shortly_after_the_first_call
+    what_is_known_is_written_when_a_client_is_closed
     case_000_12_unreachable_everything_lists_each_candidate_with_its_reason
 }
 
@@ -60,6 +62,46 @@ fn case_000_28_injected_services_are_never_looked_up<S: Subject>() {
     let alone = Client::<S>::builder().endpoint("billing", direct.url()).build().unwrap();
     assert_eq!(get(&alone, "billing", "/x").unwrap().status, 200);
     assert!(alone.snapshot().discovery.is_empty());
+}
+
+/// A client that keeps what it knows in a file of its own, which is not there yet.
+fn keeping<S: Subject>(world: &World, name: &str) -> (Client<S>, std::path::PathBuf) {
+    let name = format!("origin-{name}-{}-{}.json", S::NAME, std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let _ = std::fs::remove_file(&path);
+    let text = path.to_str().unwrap().to_owned();
+    let keep = |c: &mut Config| c.discovery.as_mut().unwrap().snapshot.path = Some(text);
+    (in_world::<S>(world).configure(keep).build().unwrap(), path)
+}
+
+fn the_first_snapshot_is_there_shortly_after_the_first_call<S: Subject>() {
+    let world = world();
+    let (client, path) = keeping::<S>(&world, "first");
+    let _background = S::background(&client);
+    get(&client, "billing", "/x").unwrap();
+    // Well before the ten seconds that are between any two.
+    within(Duration::from_secs(3), "it is written", || path.exists());
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("billing"), "{text}");
+    std::fs::remove_file(&path).unwrap();
+}
+
+fn what_is_known_is_written_when_a_client_is_closed<S: Subject>() {
+    let world = world();
+    let (client, path) = keeping::<S>(&world, "last");
+    // A blocking client has nobody who would write it before; an async one has just written it,
+    // and what comes now would have to wait for ten seconds.
+    get(&client, "billing", "/x").unwrap();
+    if S::ASYNC {
+        within(Duration::from_secs(3), "it is written", || path.exists());
+    }
+    get(&client, "storage", "/bucket/key").unwrap();
+    assert!(S::wait(S::there(|| client.close(Duration::from_secs(5)))).unwrap());
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("billing") && text.contains("storage"), "{text}");
+    // Calls go on.
+    assert_eq!(get(&client, "billing", "/y").unwrap().status, 200);
+    std::fs::remove_file(&path).unwrap();
 }
 
 fn case_000_19_one_document_serves_every_service<S: Subject>() {

@@ -23,10 +23,13 @@ on_every_runtime! {
     case_004_76_a_burst_gives_few_updates_and_the_final_state_last
     case_004_64_what_changed_while_the_source_was_down_is_delivered
     case_004_66_a_failing_callback_is_given_the_update_again
+    case_004_66_that_a_callback_fails_and_recovers_is_a_notice_each_once
+    case_004_76_how_changes_are_gathered_is_configured_and_can_change
     case_003_18_three_kinds_of_handlers_and_one_failing_stops_no_other
     case_004_67_one_call_at_a_time_and_never_backwards
     case_x_15_a_dropped_guard_ends_its_callback
     case_x_15_a_dropped_client_ends_watches_and_callbacks
+    case_x_15_a_closed_client_ends_watches_callbacks_and_the_background
     case_004_50_what_cannot_be_watched_is_refused
 }
 
@@ -207,6 +210,90 @@ fn case_004_66_a_failing_callback_is_given_the_update_again<S: Subject>() {
     assert_eq!(format!("{subscription:?}"), "Subscription(billing, config_update)");
 }
 
+fn case_004_66_that_a_callback_fails_and_recovers_is_a_notice_each_once<S: Subject>() {
+    let registry = Registry::start(&listing(2)).unwrap();
+    let (client, _background) = client::<S>(&registry);
+    let well = Arc::new(AtomicBool::new(false));
+    let is_well = well.clone();
+    let _sound = follow(&client, Handler::MetricsUpdate, |_| Ok(()));
+    let failing =
+        follow(&client, Handler::ConfigUpdate, move |_| match is_well.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Err("the disk is full".into()),
+        });
+    let told = || -> Vec<String> {
+        let notices = client.notices();
+        let watch = notices.iter().filter(|notice| notice.event.name().contains("_watch_"));
+        watch.map(|notice| format!("{} {notice}", notice.event.name())).collect()
+    };
+    eventually("it has failed often", || failing.status().failures >= 4);
+    assert_eq!(
+        told(),
+        ["service_watch_error billing: callback 2 (config_update) failed: the disk is full; \
+          called again in 20ms"]
+    );
+    well.store(true, Ordering::Relaxed);
+    eventually("it is delivered", || failing.status().delivered == Some(1));
+    eventually("it is said", || told().len() == 2);
+    let (last, failed) = (told().pop().unwrap(), failing.status().counts.failed);
+    let begins = "service_watch_recovered billing: callback 2 (config_update) succeeded";
+    assert!(last.starts_with(&format!("{begins} after {failed} failures in a row")), "{last}");
+    // Again, with a panic.
+    let shown = client.snapshot().notices;
+    assert!(shown.iter().any(|notice| notice.event.name() == "service_watch_error"));
+    let _panics = follow(&client, Handler::LoadBalancerUpdate, |_| {
+        resume_unwind(Box::new("that of the test"))
+    });
+    eventually("the panic is said", || {
+        told().iter().any(|told| {
+            told.contains("callback 3 (load_balancer_update) failed: it panicked: that")
+        })
+    });
+}
+
+fn case_004_76_how_changes_are_gathered_is_configured_and_can_change<S: Subject>() {
+    let registry = Registry::start(&listing(1)).unwrap();
+    let (client, _background) = client::<S>(&registry);
+    let hour = Duration::from_secs(3_600);
+    let slow = DeliveryConfig { settle: hour, max_delay: hour, ..DeliveryConfig::default() };
+    let with = |delivery: &DeliveryConfig, own: Option<&DeliveryConfig>| {
+        let mut config = client.config();
+        config.discovery.as_mut().unwrap().delivery = delivery.clone();
+        config.services.entry("billing".to_owned()).or_default().delivery = own.cloned();
+        config
+    };
+    client.reconfigure(with(&slow, None)).unwrap();
+    let mut follows = S::there(|| client.watch("billing")).unwrap();
+    let mut own = S::there(|| client.watch_with("billing", &quick())).unwrap();
+    // The first state at once, as ever.
+    assert_eq!(S::update(&mut follows, SOON).map(|update| count(&update)), Some(1));
+    assert_eq!(S::update(&mut own, SOON).map(|update| count(&update)), Some(1));
+    registry.publish(&listing(2));
+    assert_eq!(S::update(&mut own, SOON).map(|update| count(&update)), Some(2));
+    assert_eq!(S::update(&mut follows, QUIET), None);
+    // What is gathered is told as soon as the settings allow, also to one that waits already; those
+    // of the service win.
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| S::update(&mut follows, 4 * SOON));
+        thread::sleep(QUIET);
+        client.reconfigure(with(&slow, Some(&quick()))).unwrap();
+        assert_eq!(waiting.join().unwrap().map(|update| count(&update)), Some(2));
+    });
+    // Settings of one's own stay.
+    client.reconfigure(with(&slow, None)).unwrap();
+    registry.publish(&listing(3));
+    assert_eq!(S::update(&mut own, SOON).map(|update| count(&update)), Some(3));
+    assert_eq!(S::update(&mut follows, QUIET), None);
+    let wrong = DeliveryConfig { backoff: Duration::ZERO, ..DeliveryConfig::default() };
+    let refused = client.reconfigure(with(&wrong, None)).unwrap_err();
+    assert_eq!(refused.field, "discovery.delivery.backoff");
+    let refused = client.reconfigure(with(&slow, Some(&wrong))).unwrap_err();
+    assert_eq!(refused.field, "services.billing.delivery.backoff");
+    let mut other = client.config();
+    other.discovery.as_mut().unwrap().ttl = hour;
+    assert_eq!(client.reconfigure(other).unwrap_err().field, "discovery");
+}
+
 fn case_003_18_three_kinds_of_handlers_and_one_failing_stops_no_other<S: Subject>() {
     let registry = Registry::start(&listing(1)).unwrap();
     let (client, _background) = client::<S>(&registry);
@@ -316,6 +403,41 @@ fn case_x_15_a_dropped_client_ends_watches_and_callbacks<S: Subject>() {
     assert!(subscription.status().over);
     drop(background);
     assert_eq!(S::update(&mut watch, SOON), None);
+}
+
+fn case_x_15_a_closed_client_ends_watches_callbacks_and_the_background<S: Subject>() {
+    let registry = Registry::start(&listing(1)).unwrap();
+    let (client, background) = client::<S>(&registry);
+    let calls = Arc::new(AtomicU32::new(0));
+    let held = calls.clone();
+    let subscription = follow(&client, Handler::MetricsUpdate, move |_| {
+        held.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    });
+    let mut watch = S::there(|| client.watch("billing")).unwrap();
+    S::update(&mut watch, SOON).unwrap();
+    eventually("it is called", || calls.load(Ordering::Relaxed) == 1);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| S::update(&mut watch, 4 * SOON));
+        thread::sleep(QUIET);
+        assert!(S::wait(S::there(|| client.close(SOON))).unwrap());
+        eventually("the wait ends", || waiting.is_finished());
+        assert_eq!(waiting.join().unwrap(), None);
+    });
+    eventually("its task or thread ends", || Arc::strong_count(&calls) == 1);
+    assert!(subscription.status().over);
+    if let Some(background) = &background {
+        eventually("the background ends", || background.is_over());
+    }
+    // Nobody looks after discovery any more, nor begins to.
+    thread::sleep(QUIET);
+    let asked = registry.server().request_count();
+    let mut late = S::there(|| client.watch("billing")).unwrap();
+    assert_eq!(S::update(&mut late, QUIET), None);
+    thread::sleep(QUIET);
+    assert_eq!(registry.server().request_count(), asked);
+    // Again is no harm.
+    assert!(S::wait(S::there(|| client.close(SOON))).unwrap());
 }
 
 fn case_004_50_what_cannot_be_watched_is_refused<S: Subject>() {

@@ -20,7 +20,7 @@ use origin_core::{Error, Request, Response, Time};
 
 pub use self::body::Body;
 use self::body::collect;
-pub use crate::background::attend;
+pub use crate::background::{attend, close};
 use crate::cache::asynchronous::{carry_on, remembering};
 pub use crate::cache::asynchronous::{purge, warm};
 use crate::carry;

@@ -21,6 +21,7 @@ use origin_core::discovery::directory::Resolution;
 use origin_core::discovery::plan::injected;
 use origin_core::discovery::{Role, Surroundings};
 use origin_core::job::{JobId, JobOutcome, Poll};
+use origin_core::notice::Notice;
 use origin_core::ops::consul::{Consul as Calls, SERVICE};
 use origin_core::ops::{Caller, Flow};
 use origin_core::{Config, ConfigError, Error, Service, Time};
@@ -68,6 +69,11 @@ impl Desk {
 
     pub(crate) fn poll(&self, now: Time) -> Poll {
         lock(&self.registry).poll(now)
+    }
+
+    /// What happened to own registrations of late.
+    pub(crate) fn notices(&self) -> Vec<Notice> {
+        lock(&self.registry).notices().since(0).cloned().collect()
     }
 
     pub(crate) fn done(&self, now: Time, id: JobId, outcome: &JobOutcome) {

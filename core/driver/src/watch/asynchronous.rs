@@ -38,7 +38,7 @@ impl<R: AsyncRuntime> Watch<R> {
             drop(hub);
             match self.line.take(runtime.now()) {
                 Next::Tell(update) => {
-                    self.line.done(runtime.now(), update.version, Ok(()));
+                    let _ = self.line.done(runtime.now(), update.version, None);
                     return Some(update);
                 }
                 Next::Wait(until) => or(news, runtime.sleep_until(until)).await,

@@ -43,7 +43,7 @@ impl<R: BlockingRuntime> Watch<R> {
             let now = runtime.now();
             match self.line.take(now) {
                 Next::Tell(update) => {
-                    self.line.done(runtime.now(), update.version, Ok(()));
+                    let _ = self.line.done(runtime.now(), update.version, None);
                     return Some(update);
                 }
                 Next::Wait(_) if now >= by => return None,

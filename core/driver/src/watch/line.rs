@@ -2,12 +2,15 @@
 //! Who waits and who calls is in the files beside this one; when a state is handed over, and what
 //! follows a failure, is the core's.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use event_listener::Event;
 use origin_core::discovery::Candidate;
-use origin_core::discovery::delivery::{Counts, Delivery, MOST, Propagation, Settings, TooMany};
+use origin_core::discovery::delivery::{
+    Counts, Delivery, Done, MOST, Propagation, Settings, TooMany,
+};
 use origin_core::discovery::directory::Resolution;
 use origin_core::job::Poll;
 use origin_core::{Error, Time};
@@ -76,14 +79,17 @@ impl PartialEq for State {
 /// [`Subscription`](crate::Subscription).
 pub struct Line {
     pub(crate) service: Arc<str>,
-    settings: Settings,
+    /// Its number among the subscriptions of its service, from 1.
+    pub(crate) number: AtomicU64,
+    /// Whether it goes by the settings of the configuration, whatever they become.
+    follows: bool,
     inner: Mutex<Inner>,
     /// Notified when there is something new, and when it is over.
     pub(crate) news: Event,
 }
 
-#[derive(Default)]
 struct Inner {
+    settings: Settings,
     delivery: Delivery<State>,
     last_error: Option<Arc<str>>,
     over: bool,
@@ -99,8 +105,19 @@ pub(crate) enum Next {
 }
 
 impl Line {
-    pub(crate) fn new(service: Arc<str>, settings: Settings) -> Line {
-        Line { service, settings, inner: Mutex::default(), news: Event::new() }
+    pub(crate) fn new(service: Arc<str>, settings: Settings, follows: bool) -> Line {
+        let inner =
+            Inner { settings, delivery: Delivery::default(), last_error: None, over: false };
+        let number = AtomicU64::new(0);
+        Line { service, number, follows, inner: Mutex::new(inner), news: Event::new() }
+    }
+
+    /// Other settings are in force, also for what is gathered or waits for its repetition now.
+    fn retune(&self, settings: Settings) {
+        if self.follows {
+            lock(&self.inner).settings = settings;
+            self.news.notify(usize::MAX);
+        }
     }
 
     fn publish(&self, now: Time, version: u64, state: State) {
@@ -113,7 +130,8 @@ impl Line {
         if inner.over {
             return Next::Over;
         }
-        match inner.delivery.poll(now, &self.settings) {
+        let settings = inner.settings;
+        match inner.delivery.poll(now, &settings) {
             Poll::Wait(until) => Next::Wait(until),
             Poll::Run(state) => Next::Tell(Update {
                 service: self.service.clone(),
@@ -126,13 +144,14 @@ impl Line {
         }
     }
 
-    /// What came of an update.
-    pub(crate) fn done(&self, now: Time, version: u64, result: Result<(), String>) {
+    /// What came of an update, and what followed.
+    pub(crate) fn done(&self, now: Time, version: u64, error: Option<&str>) -> Done {
         let mut inner = lock(&self.inner);
-        let _ = inner.delivery.done(now, version, result.is_ok(), &self.settings);
-        if let Err(text) = result {
+        let settings = inner.settings;
+        if let Some(text) = error {
             inner.last_error = Some(text.into());
         }
+        inner.delivery.done(now, version, error.is_none(), &settings)
     }
 
     /// Ends it: no further update.
@@ -171,6 +190,8 @@ pub(crate) struct Watchers(Mutex<Watched>);
 #[derive(Default)]
 struct Watched {
     version: u64,
+    /// Subscriptions there ever were.
+    numbers: u64,
     state: Option<State>,
     lines: Vec<Weak<Line>>,
 }
@@ -205,14 +226,30 @@ impl Watchers {
         if let Some(state) = &watched.state {
             line.publish(now, watched.version, state.clone());
         }
+        watched.numbers += 1;
+        line.number.store(watched.numbers, Ordering::Relaxed);
         watched.lines.push(Arc::downgrade(line));
         Ok(())
     }
 
+    /// Other settings are in force for those that have none of their own.
+    pub(crate) fn retune(&self, settings: Settings) {
+        self.each(|line| line.retune(settings));
+    }
+
     /// Wakes all of them: the client is gone.
     pub(crate) fn wake(&self) {
+        self.each(|line| line.news.notify(usize::MAX));
+    }
+
+    /// Ends all of them: the client was closed.
+    pub(crate) fn end(&self) {
+        self.each(Line::end);
+    }
+
+    fn each<T>(&self, each: impl Fn(&Line) -> T) {
         for line in lock(&self.0).lines.iter().filter_map(Weak::upgrade) {
-            line.news.notify(usize::MAX);
+            each(&line);
         }
     }
 }

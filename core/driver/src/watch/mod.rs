@@ -17,6 +17,7 @@ mod line;
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use origin_core::config::DeliveryConfig;
@@ -24,7 +25,7 @@ use origin_core::discovery::delivery::{Handler, Settings};
 use origin_core::{ConfigError, Error, Time};
 
 use crate::client::Client;
-use crate::hub::Hub;
+use crate::hub::{Hub, lock};
 use crate::runtime::Runtime;
 pub use line::{Line, Update, WatchStatus};
 pub(crate) use line::{Next, Watchers};
@@ -36,9 +37,11 @@ type Callback = Box<dyn FnMut(&Update) -> Result<(), CallbackError> + Send>;
 
 impl<R: Runtime> Client<R> {
     /// Watches a service: yields its endpoints as they are now, as soon as they are known, and
-    /// then whenever discovery finds others. Changes in quick succession are gathered
-    /// ([`DeliveryConfig`], by default 50 ms of quiet and at most two updates a second); of what
-    /// changed while nobody was waiting, the newest state is kept. Dropping it ends it.
+    /// then whenever discovery finds others. Changes in quick succession are gathered, as
+    /// `services.NAME.delivery` or else `discovery.delivery` says ([`DeliveryConfig`], by default
+    /// 50 ms of quiet and at most two updates a second; [`Client::reconfigure`] changes that for
+    /// watches that are under way, too). Of what changed while nobody was waiting, the newest
+    /// state is kept. Dropping it ends it.
     ///
     /// The service is looked up from now on. An async client does so by itself, in the background
     /// task that this starts (to be called on the runtime; otherwise it starts with the first
@@ -50,15 +53,17 @@ impl<R: Runtime> Client<R> {
     /// whose endpoints are configured, which discovery never changes; [`Error::Request`] when it
     /// has 64 subscriptions already.
     pub fn watch(&self, service: &str) -> Result<R::Watch, Error> {
-        self.watch_with(service, &DeliveryConfig::default())
+        let line = self.hub.subscribe(service, None)?;
+        Ok(R::watch(&self.hub, line))
     }
 
-    /// The same with a gathering of your own; [`DeliveryConfig::immediate`] for none.
+    /// The same with a gathering of your own; [`DeliveryConfig::immediate`] for none. It stays
+    /// whatever the configuration becomes.
     ///
     /// # Errors
     /// As for [`Client::watch`], and [`Error::Config`] for settings that cannot work.
     pub fn watch_with(&self, service: &str, delivery: &DeliveryConfig) -> Result<R::Watch, Error> {
-        let line = self.hub.subscribe(service, delivery)?;
+        let line = self.hub.subscribe(service, Some(delivery))?;
         Ok(R::watch(&self.hub, line))
     }
 
@@ -67,8 +72,9 @@ impl<R: Runtime> Client<R> {
     ///
     /// One call at a time, never an older list after a newer one. When the callback returns an
     /// error or panics, it is called again with the same update, or a newer one that has come
-    /// meanwhile, after a wait that doubles from 100 ms to a minute; [`Subscription::status`]
-    /// says so. Each subscription is on its own: one that fails or hangs holds up no other. The
+    /// meanwhile, after a wait that doubles from 100 ms to a minute. [`Subscription::status`]
+    /// says so, and so do two notices of the client: one when it begins to fail
+    /// (`service_watch_error`) and one when it succeeds again. Each subscription is on its own: one that fails or hangs holds up no other. The
     /// `kind` says what it is for.
     ///
     /// An async client calls it in a task of its runtime, where it must not block for long (to
@@ -85,7 +91,8 @@ impl<R: Runtime> Client<R> {
         kind: Handler,
         callback: impl FnMut(&Update) -> Result<(), CallbackError> + Send + 'static,
     ) -> Result<Subscription<R>, Error> {
-        self.on_change_with(service, kind, &DeliveryConfig::default(), callback)
+        let line = self.hub.subscribe(service, None)?;
+        self.follow(line, kind, Box::new(callback))
     }
 
     /// The same with a gathering and waits of your own.
@@ -99,10 +106,18 @@ impl<R: Runtime> Client<R> {
         delivery: &DeliveryConfig,
         callback: impl FnMut(&Update) -> Result<(), CallbackError> + Send + 'static,
     ) -> Result<Subscription<R>, Error> {
-        let line = self.hub.subscribe(service, delivery)?;
+        let line = self.hub.subscribe(service, Some(delivery))?;
+        self.follow(line, kind, Box::new(callback))
+    }
+
+    fn follow(
+        &self,
+        line: Arc<Line>,
+        kind: Handler,
+        callback: Callback,
+    ) -> Result<Subscription<R>, Error> {
         let hub = Arc::downgrade(&self.hub);
-        let follower =
-            Follower { hub: hub.clone(), line: line.clone(), callback: Box::new(callback) };
+        let follower = Follower { hub: hub.clone(), line: line.clone(), kind, callback };
         // Made first: where nobody can follow, it ends the line.
         let subscription = Subscription { hub, line, kind };
         R::follow(&self.hub, follower).map_err(|error| Error::Request {
@@ -114,10 +129,17 @@ impl<R: Runtime> Client<R> {
 }
 
 impl<R: Runtime> Hub<R> {
-    fn subscribe(&self, service: &str, delivery: &DeliveryConfig) -> Result<Arc<Line>, Error> {
-        let settings = Settings::of(delivery, "delivery")?;
+    fn subscribe(
+        &self,
+        service: &str,
+        delivery: Option<&DeliveryConfig>,
+    ) -> Result<Arc<Line>, Error> {
+        let own = delivery.map(|own| Settings::of(own, "delivery")).transpose()?;
         let slot = self.slot(service)?;
-        let line = Arc::new(Line::new(slot.name.clone(), settings));
+        // Kept until the line is there: settings that are replaced in between would miss it.
+        let config = self.read_config();
+        let settings = own.map_or_else(|| config.delivery_for(service), Ok)?;
+        let line = Arc::new(Line::new(slot.name.clone(), settings, own.is_none()));
         let added = self.resolve_with(&slot, |now, resolution, changed| {
             slot.watchers.add(now, resolution, changed, &line)
         });
@@ -127,7 +149,11 @@ impl<R: Runtime> Hub<R> {
                 "are given here, so discovery never changes them; there is nothing to watch";
             return Err(ConfigError::new(field, reason).into());
         };
+        drop(config);
         added.map_err(|error| line::too_many(&slot.name, error))?;
+        if self.is_closing() {
+            line.end();
+        }
         // A background may not know yet that this service is looked up.
         self.news.notify(usize::MAX);
         Ok(line)
@@ -186,6 +212,7 @@ fn now<R: Runtime>(hub: &Weak<Hub<R>>) -> Option<Time> {
 pub struct Follower<R: Runtime> {
     hub: Weak<Hub<R>>,
     line: Arc<Line>,
+    kind: Handler,
     callback: Callback,
 }
 
@@ -210,7 +237,15 @@ impl<R: Runtime> Follower<R> {
             Err(payload) => Err(panic_text(&*payload)),
         };
         let now = runtime.now();
-        self.line.done(now, update.version, result);
+        let said = result.err();
+        let done = self.line.done(now, update.version, said.as_deref());
+        let number = self.line.number.load(Ordering::Relaxed);
+        if let Some(notice) = done.notice(self.kind, number, said.as_deref())
+            && let Some(hub) = self.hub.upgrade()
+            && let Ok(slot) = hub.slot(&self.line.service)
+        {
+            lock(&slot.service).say(now, notice);
+        }
         Some(now)
     }
 }

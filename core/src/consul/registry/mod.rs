@@ -22,7 +22,7 @@ use super::agent;
 use super::ask::{Answer, Ask, AskId, Asked, Beat, Trouble};
 use super::consistency::{self, Agreement, Cluster, Indexes, Verdict};
 use super::error::ConsulError;
-use super::event::Event;
+use super::event::{Event, Events};
 use super::kv::{self, Key};
 use super::name::ServiceName;
 use super::registrar::{self, Refused, Registrar, Stage, Ttl, View, Wanted};
@@ -31,6 +31,7 @@ use super::settings::{Settings, Tokens};
 use super::wire::Api;
 use crate::config::{CheckStatus, ConfigError, ConsulConfig, RegistrationConfig};
 use crate::job::{Job, JobId, JobOutcome, Poll, Work};
+use crate::notice::{self, Notices};
 use crate::policy::balance::hash;
 use crate::rng::Pcg32;
 use crate::time::Time;
@@ -136,6 +137,9 @@ pub struct Registry {
     agent: usize,
     next: u64,
     rng: Pcg32,
+    /// What happened and was not taken yet, and all that happened of late.
+    events: Events,
+    notices: Notices,
 }
 
 /// Why a service is not registered. Said before anything is sent.
@@ -165,6 +169,8 @@ impl Registry {
             out: Vec::new(),
             agent: 0,
             next: 0,
+            events: Events::default(),
+            notices: Notices::new(None),
             rng: Pcg32::new(seed, 0x7265_6769_7374_7279),
         }
     }
@@ -210,7 +216,13 @@ impl Registry {
     /// # Errors
     /// [`Refused::Foreign`]: it was not registered here. Nothing is sent then.
     pub fn deregister(&mut self, now: Time, id: &str) -> Result<(), Refused> {
-        self.registrar.leave(now, id, &self.rules.registrar)?;
+        if let Err(refused) = self.registrar.leave(now, id, &self.rules.registrar) {
+            if let Refused::Foreign { id } = &refused {
+                self.gather();
+                self.happened(now, Event::DeregistrationRefused { id: id.clone() });
+            }
+            return Err(refused);
+        }
         self.troubles.remove(id);
         self.tidy();
         Ok(())
@@ -429,10 +441,33 @@ impl Registry {
     /// Takes what happened, oldest first.
     #[must_use]
     pub fn take_events(&mut self) -> Vec<(Time, Event)> {
+        self.gather();
+        self.events.take()
+    }
+
+    /// What happened of late as notices, whoever has taken the events.
+    #[must_use]
+    pub fn notices(&mut self) -> &Notices {
+        self.gather();
+        &self.notices
+    }
+
+    fn gather(&mut self) {
         let mut events = self.registrar.events().take();
         events.extend(self.cluster.events().take());
         events.sort_by_key(|(at, _)| *at);
-        events
+        for (at, event) in events {
+            self.happened(at, event);
+        }
+    }
+
+    fn happened(&mut self, at: Time, event: Event) {
+        // A failure is told each time it is tried; it is noticed once.
+        if !event.is_repeated() {
+            let about = event.service().cloned();
+            self.notices.push_about(at, about, notice::Event::Registry { what: event.clone() });
+        }
+        self.events.push(at, event);
     }
 }
 

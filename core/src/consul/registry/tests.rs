@@ -64,6 +64,36 @@ fn case_003_01_registered_renewed_forgotten_and_taken_back() {
     assert_eq!(r.take_events().len(), 2);
 }
 
+/// Failures of a registration in a row, the protection of foreign ones and a recovery: events say
+/// each try, notices each turn, whoever takes the events.
+#[test]
+fn each_turn_of_a_registration_is_noticed_once() {
+    let mut r = Registry::new(rules(|_| {}), 1);
+    r.register(at(0), &service("api")).unwrap();
+    let mut now = at(0);
+    for status in [500, 500, 500, 200] {
+        let register = loop {
+            match r.poll(now) {
+                Poll::Wait(until) => now = until,
+                Poll::Run(job) => break job,
+            }
+        };
+        assert!(register.http().unwrap().uri().path().ends_with("/register"));
+        let _ = r.done(now, register.id, &answered(status, "no"));
+    }
+    assert!(r.deregister(now, "web-1").is_err());
+    let names = |notices: &Notices| -> Vec<&str> {
+        notices.since(0).map(|notice| notice.event.name()).collect()
+    };
+    let told = ["service_registration_failed", "service_registered", "deregistration_refused"];
+    assert_eq!(names(r.notices()), told);
+    let about: Vec<_> = r.notices().since(0).map(|n| n.service.as_deref()).collect();
+    assert_eq!(about, [Some("api"), Some("api"), None]);
+    let events = r.take_events().len();
+    assert!(events >= 5, "{events}");
+    assert_eq!(names(r.notices()), told);
+}
+
 #[test]
 fn what_cannot_be_meant_is_refused_before_anything_is_sent() {
     let mut r = Registry::new(rules(|_| {}), 1);

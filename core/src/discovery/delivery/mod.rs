@@ -32,6 +32,7 @@ pub use handlers::{Handler, HandlerId, Handlers, MOST, TooMany};
 use crate::config::field::{At, at_least_one};
 use crate::config::{ConfigError, DeliveryConfig};
 use crate::job::Poll;
+use crate::notice::Event;
 use crate::time::{Time, nanos};
 
 /// A checked [`DeliveryConfig`], integers only.
@@ -134,6 +135,8 @@ pub enum Done {
     Delivered {
         /// Which.
         version: u64,
+        /// Failures in a row that ended with this.
+        failures: u32,
         /// How long it took.
         took: Propagation,
     },
@@ -148,6 +151,30 @@ pub enum Done {
     },
     /// No such call is under way.
     Ignored,
+}
+
+/// Longest reason of a failure in a notice, in characters.
+const MOST_REASON: usize = 256;
+
+impl Done {
+    /// What is to be said about it: the first failure of a row, with what the handler said, and
+    /// the success that ends the row. Each once, however often the handler is called in between.
+    #[must_use]
+    pub fn notice(&self, handler: Handler, number: u64, said: Option<&str>) -> Option<Event> {
+        match *self {
+            Done::Failed { failures: 1, retry_in, .. } => {
+                let said = said.unwrap_or_default().chars().take(MOST_REASON);
+                let reason = said.map(|c| if c.is_control() { ' ' } else { c });
+                let reason = reason.collect::<String>().into();
+                Some(Event::ServiceWatchError { handler, number, reason, retry_in })
+            }
+            Done::Delivered { failures: failures @ 1.., took, .. } => {
+                let behind = took.oldest;
+                Some(Event::ServiceWatchRecovered { handler, number, failures, behind })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What was counted.
@@ -291,9 +318,10 @@ impl<T: Clone + PartialEq> Delivery<T> {
             };
             self.took = took;
             self.known = Some((version, state.value));
-            (self.failures, self.not_before) = (0, Time::ZERO);
+            let failures = std::mem::take(&mut self.failures);
+            self.not_before = Time::ZERO;
             self.counts.delivered = self.counts.delivered.saturating_add(1);
-            return Done::Delivered { version, took };
+            return Done::Delivered { version, failures, took };
         }
         self.failures = self.failures.saturating_add(1);
         self.counts.failed = self.counts.failed.saturating_add(1);

@@ -44,7 +44,7 @@ fn case_004_76_a_burst_is_one_call_with_the_last_state() {
     assert_eq!(delivery.behind(at(1_170)), ms(150));
     assert_eq!(
         delivery.done(at(1_170), 11, true, &settings),
-        Done::Delivered { version: 11, took }
+        Done::Delivered { version: 11, failures: 0, took }
     );
     assert_eq!((delivery.took(), delivery.behind(at(1_170))), (took, Duration::ZERO));
     let counts = Counts { delivered: 2, skipped: 9, ..Counts::default() };
@@ -421,4 +421,37 @@ proptest! {
     fn anything_is_survived(seed: u64) {
         survive(&Settings::default(), seed);
     }
+}
+
+#[test]
+fn case_004_66_a_row_of_failures_is_told_once_and_its_end_once() {
+    let (settings, mut delivery, mut now) =
+        (Settings::default(), Delivery::default(), Time::from_millis(9));
+    let mut said = Vec::new();
+    let mut version = 0;
+    // Fails four times, succeeds twice, fails once and succeeds.
+    for ok in [false, false, false, false, true, true, false, true] {
+        version += 1;
+        now = now.plus(Duration::from_secs(60));
+        delivery.publish(now, version, version, now);
+        now = now.plus(Duration::from_secs(60));
+        assert!(matches!(delivery.poll(now, &settings), Poll::Run(_)));
+        let done = delivery.done(now, version, ok, &settings);
+        said.extend(done.notice(Handler::MetricsUpdate, 3, Some("no\nroom")));
+    }
+    let text: Vec<String> = said.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        text,
+        [
+            "callback 3 (metrics_update) failed: no room; called again in 100ms",
+            "callback 3 (metrics_update) succeeded after 4 failures in a row, 9m behind",
+            "callback 3 (metrics_update) failed: no room; called again in 100ms",
+            "callback 3 (metrics_update) succeeded after 1 failures in a row, 3m behind",
+        ]
+    );
+    // However much a handler says.
+    let failed = Done::Failed { version: 1, failures: 1, retry_in: Duration::ZERO };
+    let long = failed.notice(Handler::ConfigUpdate, 1, Some(&"x".repeat(100_000))).unwrap();
+    assert!(long.to_string().len() < 400);
+    assert_eq!(Done::Ignored.notice(Handler::ConfigUpdate, 1, Some("x")), None);
 }

@@ -181,6 +181,8 @@ pub struct Keeper {
     read: bool,
     reads: u8,
     complete: bool,
+    /// Whether this is the end: what is not in the file yet is written now.
+    last: bool,
     /// Since when there is something to write.
     dirty: Option<Time>,
     /// When a write was last begun.
@@ -214,6 +216,24 @@ impl Keeper {
         self.complete = true;
     }
 
+    /// Whether [`Keeper::complete`] was called.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// The program ends: what is not in the file yet is written now, in one try, however short ago
+    /// something was.
+    pub fn finish(&mut self) {
+        self.last = self.dirty.is_some();
+    }
+
+    /// Whether a file that was to be written at the end is being written or waits for it.
+    #[must_use]
+    pub fn finishing(&self) -> bool {
+        self.last || self.lease.is_some_and(|lease| lease.since.is_some())
+    }
+
     /// What to do now. One job at a time; its ids are unique within this keeper. `kept` is called
     /// only for a write.
     pub fn poll(&mut self, now: Time, settings: &Settings, kept: impl FnOnce() -> Kept) -> Poll {
@@ -234,7 +254,7 @@ impl Keeper {
         let mut since = None;
         let work = if self.read {
             since = Some(self.dirty.take().unwrap_or(now));
-            self.began = Some(now);
+            (self.began, self.last) = (Some(now), false);
             match kept().encode(settings) {
                 Ok(content) => Work::Write { path: path.clone(), content },
                 Err(bad) => {
@@ -253,6 +273,9 @@ impl Keeper {
     }
 
     fn due(&self, settings: &Settings) -> Time {
+        if self.last && self.read {
+            return Time::ZERO;
+        }
         let due = match (self.read, self.dirty, self.began) {
             (false, ..) => Time::ZERO,
             (true, Some(_), Some(began)) => began.plus(settings.every),

@@ -48,7 +48,7 @@ struct Advised {
 /// let config = KnowledgeConfig { mode: KnowledgeMode::Advise, ..KnowledgeConfig::default() };
 /// let settings = Settings::of(&config, Duration::from_secs(5), "breakers")?;
 /// let now = Time::from_millis(1_000);
-/// let dead = endpoint("http://10.0.0.1:8080");
+/// let dead = endpoint("alpha", "http://10.0.0.1:8080");
 /// let until = now.plus(Duration::from_secs(20));
 /// let peer = |node: &str, open: &[(u64, Time)]| Peer { node: node.into(), open: open.to_vec() };
 /// let mut board = Board::default();

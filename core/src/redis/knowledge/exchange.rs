@@ -1,13 +1,17 @@
 //! When a node tells what it knows and asks what others know: two exchanges with Redis, one after
-//! the other, every few seconds; sooner when a breaker of its own changed.
+//! the other, every few seconds; at once when a breaker of its own changed, or another node has
+//! told something.
 //!
 //! The first writes the own record (which is also the sign of life that quorums are counted of)
 //! and asks who else there is; the second reads their records. Both are bounded, in nodes, bytes
-//! and time. Names of nodes whose record is gone are taken out of the index; one that was only
+//! and time. Who writes something new marks that by another text under one key, and everybody
+//! looks at that key several times a second. Not by publish and subscribe: that holds a connection
+//! for every node, and what is published while it is down is lost. A storm of news (or somebody
+//! who changes the mark all the time) costs an exchange per `gap` and no more.
+//! Names of nodes whose record is gone are taken out of the index; one that was only
 //! late comes back with its next record.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,69 +19,23 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::record::{self, Record, Unheard};
-use super::{Advice, Board, Own, Peer, Settings};
+use super::{Advice, Board, Done, Event, Exchange, Own, Peer, Settings};
 use crate::config::{ConfigError, check_service_name};
 use crate::job::{JobOutcome, Poll};
-use crate::redis::link::{Change, Failure, Pass, Refusal, replies};
+use crate::policy::balance::hash;
+use crate::redis::link::{Failure, Pass, Refusal, replies};
 use crate::redis::{self, Command, Keys, Link, Reply};
 use crate::rng::Pcg32;
 use crate::time::{Time, Wall, nanos};
 
 /// How long past its deadline an exchange may report: timers fire in any order.
 const LATE: Duration = Duration::from_millis(500);
+/// Most of a mark that is read, in bytes: a name of a node and a number.
+const MOST_MARK: &str = "95";
 /// Shortest time between two warnings about records that are not heard.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 /// How long an index lives after its last use.
 const INDEX_MS: &str = "172800000";
-
-/// One exchange to be carried out.
-#[derive(Clone, Debug)]
-pub struct Exchange {
-    /// To be given back with the result.
-    pub id: u64,
-    /// To be sent together.
-    pub commands: Vec<Command>,
-    /// To be given up at this time.
-    pub deadline: Time,
-}
-
-/// What is worth a line in a log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Event {
-    /// An outage of Redis began or ended.
-    Link(Change),
-    /// A record is not heard. At most once a minute.
-    Unheard {
-        /// Whose it is.
-        node: Arc<str>,
-        /// Why.
-        why: Unheard,
-        /// Records not heard since the warning before, this one included.
-        times: u64,
-    },
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Event::Link(change) => write!(f, "shared breakers: {change}"),
-            Event::Unheard { node, why, times } => {
-                write!(f, "shared breakers: node {node} is not heard ({times} times): {why}")
-            }
-        }
-    }
-}
-
-/// What came of an exchange.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[must_use]
-pub struct Done {
-    /// Whether other endpoints are advised against than before.
-    pub changed: bool,
-    /// What is worth a line in a log.
-    pub events: Vec<Event>,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Lease {
@@ -85,8 +43,31 @@ struct Lease {
     asked: Time,
     pass: Pass,
     commands: usize,
-    /// Whose records are asked for; `None`: the first exchange.
-    nodes: Option<Vec<Arc<str>>>,
+    what: What,
+}
+
+/// What an exchange is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum What {
+    /// To tell, and to ask who else there is; with something new or without.
+    Tell { news: bool },
+    /// To read what these say.
+    Read(Vec<Arc<str>>),
+    /// To see whether anybody has told something.
+    Look,
+    /// To take everything back.
+    Leave,
+}
+
+/// Whether a node still takes part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum Part {
+    #[default]
+    In,
+    /// It is to take back what it said.
+    Leaving,
+    /// It has, or has tried to.
+    Out,
 }
 
 /// What one node tells about the endpoints of one service, and what it is told.
@@ -106,7 +87,7 @@ struct Lease {
 /// let (mut rng, now, wall) = (Pcg32::new(1, 0), Time::from_millis(9_000), Wall(1_700_000_000));
 /// let mut knowledge = Knowledge::new("billing", "node-1")?;
 /// let until = now.plus(Duration::from_secs(10));
-/// knowledge.report(now, endpoint("http://10.0.0.1:8080"), Own::Open { until }, &settings.knowledge);
+/// knowledge.report(now, endpoint("alpha", "http://10.0.0.1:8080"), Own::Open { until }, &settings.knowledge);
 /// // The first of two exchanges: its own record, and who else there is.
 /// let Poll::Run(exchange) = knowledge.poll(now, wall, &settings, &mut rng) else { panic!() };
 /// assert_eq!(exchange.commands[0].0[..2], ["SET", "origin:breaker:billing:node-1"]);
@@ -126,6 +107,16 @@ pub struct Knowledge {
     gone: Vec<Arc<str>>,
     /// The index is no set, and to be deleted.
     reset: bool,
+    /// Whether there is something new to tell.
+    news: bool,
+    /// Whether news are the cause of the next exchange, and when they last were.
+    hurried: bool,
+    urged: Option<Time>,
+    /// The mark that was seen last.
+    mark: Option<u64>,
+    /// When to look at it again.
+    look: Time,
+    part: Part,
     began: Option<Time>,
     next: Time,
     next_id: u64,
@@ -154,6 +145,12 @@ impl Knowledge {
             found: None,
             gone: Vec::new(),
             reset: false,
+            news: false,
+            hurried: false,
+            urged: None,
+            mark: None,
+            look: Time::ZERO,
+            part: Part::In,
             began: None,
             next: Time::ZERO,
             next_id: 0,
@@ -175,13 +172,33 @@ impl Knowledge {
             }
         };
         if changed {
-            self.next = self.next.min(self.soonest(now, settings));
+            self.news = true;
+            self.hurry(now, settings);
         }
         changed
     }
 
-    fn soonest(&self, now: Time, settings: &Settings) -> Time {
-        self.began.map_or(now, |began| began.plus(Duration::from_nanos(settings.gap)).max(now))
+    /// There is something new, here or elsewhere: an exchange as soon as news may cause one.
+    fn hurry(&mut self, now: Time, settings: &Settings) {
+        let gap = Duration::from_nanos(settings.gap);
+        // The second half: a clock that went back.
+        let soonest = self.urged.map_or(now, |urged| urged.plus(gap).max(now).min(now.plus(gap)));
+        self.next = self.next.min(soonest);
+        self.hurried = true;
+    }
+
+    /// This node ends: what it said is taken back by the next exchange, and nothing is told or
+    /// heard any more. Others hear of it as of any news, instead of at the end of its time to live.
+    pub fn leave(&mut self) {
+        if self.part == Part::In {
+            self.part = Part::Leaving;
+        }
+    }
+
+    /// Whether it has left, as far as that was possible.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.part == Part::Out
     }
 
     /// What the others say of an endpoint; see [`Board::advice`].
@@ -212,7 +229,7 @@ impl Knowledge {
         rng: &mut Pcg32,
     ) -> Poll<Exchange> {
         let own = &settings.knowledge;
-        if own.is_off() {
+        if own.is_off() || self.part == Part::Out {
             return Poll::Wait(Time::NEVER);
         }
         if let Some(lease) = &self.lease {
@@ -223,38 +240,75 @@ impl Knowledge {
             }
             // It never came back.
             self.link.dropped(now, lease.pass);
-            (self.lease, self.found) = (None, None);
+            let Some(Lease { what, .. }) = self.lease.take() else { return Poll::Wait(now) };
+            self.unfinished(now, &what, own);
+            if self.part == Part::Out {
+                return Poll::Wait(Time::NEVER);
+            }
         }
         // A clock that went back must not silence a node.
-        self.next = self.next.min(now.plus(Duration::from_nanos(own.every.saturating_mul(2))));
-        if self.found.is_none() && now < self.next {
-            return Poll::Wait(self.next);
-        }
+        let every = Duration::from_nanos(own.every.saturating_mul(2));
+        (self.next, self.look) = (self.next.min(now.plus(every)), self.look.min(now.plus(every)));
+        let looks = own.listen > 0;
+        let leaving = self.part == Part::Leaving;
+        let what = match self.found.take() {
+            _ if leaving => What::Leave,
+            Some(nodes) => What::Read(nodes),
+            None if now >= self.next => What::Tell { news: self.news },
+            None if looks && now >= self.look => What::Look,
+            None => return Poll::Wait(if looks { self.next.min(self.look) } else { self.next }),
+        };
         let pass = match self.link.enter(now, &settings.link) {
             Ok(pass) => pass,
-            Err(skip) => {
-                self.found = None;
-                return Poll::Wait(skip.until);
+            // Then the word ends with its time to live.
+            Err(_) if leaving => {
+                self.part = Part::Out;
+                return Poll::Wait(Time::NEVER);
             }
+            Err(skip) => return Poll::Wait(skip.until),
         };
-        let (nodes, commands) = match self.found.take() {
-            Some(nodes) => {
-                let commands = self.read(&nodes, &settings.keys);
-                (Some(nodes), commands)
-            }
-            None => {
-                self.began = Some(now);
+        self.began = Some(now);
+        self.look = now.plus(Duration::from_nanos(own.listen));
+        let commands = match &what {
+            What::Read(nodes) => self.read(nodes, &settings.keys),
+            What::Look => vec![self.marked(&settings.keys)],
+            What::Leave => self.farewell(settings),
+            What::Tell { news } => {
+                if std::mem::take(&mut self.hurried) {
+                    self.urged = Some(now);
+                }
                 self.next = now.plus(Duration::from_nanos(jittered(own.every, rng)));
-                (None, self.tell(now, wall, settings))
+                self.news = false;
+                self.tell(now, wall, *news, settings)
             }
         };
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
-        self.lease = Some(Lease { id, asked: now, pass, commands: commands.len(), nodes });
+        self.lease = Some(Lease { id, asked: now, pass, commands: commands.len(), what });
         Poll::Run(Box::new(Exchange { id, commands, deadline: pass.deadline() }))
     }
 
-    fn tell(&mut self, now: Time, wall: Wall, settings: &redis::Settings) -> Vec<Command> {
+    /// An exchange has failed, or nobody knows what came of it.
+    fn unfinished(&mut self, now: Time, what: &What, settings: &Settings) {
+        match what {
+            What::Leave => self.part = Part::Out,
+            What::Look => {}
+            What::Read(_) | What::Tell { .. } => {
+                self.news |= matches!(what, What::Tell { news: true });
+                self.found = None;
+                // As soon as the link lets it.
+                self.hurry(now, settings);
+            }
+        }
+    }
+
+    fn tell(
+        &mut self,
+        now: Time,
+        wall: Wall,
+        news: bool,
+        settings: &redis::Settings,
+    ) -> Vec<Command> {
         let Settings { ttl, max_nodes, .. } = settings.knowledge;
         self.own.retain(|_, until| *until > now);
         let left = |until: &Time| nanos(now.until(*until)) / 1_000_000;
@@ -265,7 +319,7 @@ impl Knowledge {
         };
         let keys = &settings.keys;
         let (key, index) = (keys.record(&self.service, &self.node), keys.nodes(&self.service));
-        let mut commands = Vec::with_capacity(6);
+        let mut commands = Vec::with_capacity(8);
         if std::mem::take(&mut self.reset) {
             commands.push(Command::text(&["DEL", &index]));
         }
@@ -282,10 +336,28 @@ impl Knowledge {
         commands.push(Command::text(&["SET", &key]).with(text).with("PX").with(life));
         commands.push(Command::text(&["SADD", &index, &self.node]));
         commands.push(Command::text(&["PEXPIRE", &index, INDEX_MS]));
+        if news {
+            // After the record: who sees the mark finds it.
+            commands.push(self.mark(self.next_id, settings));
+        }
+        // Before the records are read: what is told meanwhile is seen by the next look.
+        commands.push(self.marked(keys));
         // The own name is among them.
         let most = max_nodes.saturating_add(1).to_string();
         commands.push(Command::text(&["SRANDMEMBER", &index, &most]));
         commands
+    }
+
+    /// Says that there is something new.
+    fn mark(&self, number: u64, settings: &redis::Settings) -> Command {
+        let mark = format!("{}/{number}", self.node);
+        let life = (settings.knowledge.ttl / 1_000_000).to_string();
+        Command::text(&["SET", &settings.keys.turn(&self.service), &mark, "PX", &life])
+    }
+
+    /// Asks for the mark.
+    fn marked(&self, keys: &Keys) -> Command {
+        Command::text(&["GETRANGE", &keys.turn(&self.service), "0", MOST_MARK])
     }
 
     fn read(&self, nodes: &[Arc<str>], keys: &Keys) -> Vec<Command> {
@@ -313,10 +385,21 @@ impl Knowledge {
             return Done::default();
         };
         let mut done = Done::default();
-        let taken = replies(outcome, lease.commands).and_then(|replies| match &lease.nodes {
-            None => self.members(&replies, &settings.knowledge).map_err(Some),
-            Some(nodes) => {
-                self.heard(now, wall, lease.asked, nodes, &replies, &settings.knowledge, &mut done);
+        let own = &settings.knowledge;
+        let taken = replies(outcome, lease.commands).and_then(|replies| match &lease.what {
+            What::Tell { .. } => self.members(&replies, own).map_err(Some),
+            What::Read(nodes) => {
+                self.heard(now, wall, lease.asked, nodes, &replies, own, &mut done);
+                Ok(())
+            }
+            What::Look => {
+                if self.sees(replies.last()) {
+                    self.hurry(now, own);
+                }
+                Ok(())
+            }
+            What::Leave => {
+                self.part = Part::Out;
                 Ok(())
             }
         });
@@ -324,21 +407,28 @@ impl Knowledge {
             Ok(()) => done.events.extend(self.link.worked(now, lease.pass).map(Event::Link)),
             Err(None) => {
                 self.link.dropped(now, lease.pass);
-                self.next = self.soonest(now, &settings.knowledge);
+                self.unfinished(now, &lease.what, own);
             }
             Err(Some(why)) => {
                 let lost = self.link.failed(now, lease.pass, why, &settings.link, rng);
                 done.events.extend(lost.map(Event::Link));
-                // As soon as the link lets it.
-                self.next = self.soonest(now, &settings.knowledge);
+                self.unfinished(now, &lease.what, own);
             }
         }
         done
     }
 
+    /// Whether the mark is another one than before. One that has expired is not.
+    fn sees(&mut self, reply: Option<&Reply>) -> bool {
+        let text = reply.and_then(Reply::bytes).filter(|text| !text.is_empty());
+        let Some(seen) = text.map(|text| hash::of(text)) else { return false };
+        self.mark.replace(seen) != Some(seen)
+    }
+
     /// The reply to the first exchange: who else there is.
     fn members(&mut self, replies: &[Reply], settings: &Settings) -> Result<(), Failure> {
-        let Some(last) = replies.last() else { return Err(Failure::Replies) };
+        let [.., mark, last] = replies else { return Err(Failure::Replies) };
+        let _ = self.sees(Some(mark));
         if last.refusal().is_some_and(|word| Refusal::of(word) == Refusal::Value) {
             self.reset = true;
             return Ok(());
@@ -405,9 +495,14 @@ impl Knowledge {
 
     /// The commands with which a node that ends takes its word back, instead of letting it expire.
     #[must_use]
-    pub fn farewell(&self, keys: &Keys) -> Vec<Command> {
+    pub fn farewell(&self, settings: &redis::Settings) -> Vec<Command> {
+        let keys = &settings.keys;
         let (key, index) = (keys.record(&self.service, &self.node), keys.nodes(&self.service));
-        vec![Command::text(&["DEL", &key]), Command::text(&["SREM", &index, &self.node])]
+        vec![
+            Command::text(&["DEL", &key]),
+            Command::text(&["SREM", &index, &self.node]),
+            self.mark(self.next_id, settings),
+        ]
     }
 }
 

@@ -14,6 +14,8 @@
 //! - Advice is a hint ([`Suspect`]): the endpoint gets a probe per interval instead of calls, and a
 //!   recent own success counts for more than what all others say. Wrong advice so heals at the
 //!   first probe. It must never leave a service without endpoints: who has no other one ignores it.
+//! - News travel at once: a node that has something new to tell marks that it has, and the others
+//!   look for the mark far more often than they read everything ([`Knowledge`]).
 //! - Redis gone: words end, and every node decides alone.
 //!
 //! What it does not do: keep out somebody who may write to this namespace under as many names as
@@ -24,6 +26,7 @@
 //! whose price is said in its configuration. Off by default, `redis.breakers.mode = "off"`.
 
 mod board;
+mod event;
 mod exchange;
 pub mod record;
 #[cfg(test)]
@@ -35,7 +38,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use board::{Board, Peer};
-pub use exchange::{Done, Event, Exchange, Knowledge};
+pub use event::{Done, Event, Exchange};
+pub use exchange::Knowledge;
 
 use crate::config::field::{At, WEEK, at_least_one};
 use crate::config::{ConfigError, KnowledgeConfig, KnowledgeMode};
@@ -52,6 +56,8 @@ pub struct Settings {
     ttl: u64,
     every: u64,
     gap: u64,
+    /// Zero: no looks.
+    listen: u64,
     own_evidence: u64,
     probe_interval: u64,
     max_nodes: usize,
@@ -82,6 +88,9 @@ impl Settings {
         let every = at.within("every", config.every, ms(100)..=ten)?;
         at.within("gap", config.gap, ms(10)..=WEEK)?;
         at.ordered(("gap", config.gap), ("every", every))?;
+        if !config.listen.is_zero() {
+            at.within("listen", config.listen, ms(10)..=ten)?;
+        }
         let ttl = at.within("ttl", config.ttl, every * 3..=hour)?;
         at.within("own_evidence", config.own_evidence, Duration::ZERO..=hour)?;
         at.within("probe_interval", config.probe_interval, ms(10)..=ten)?;
@@ -92,6 +101,7 @@ impl Settings {
             ttl: at_least_one(ttl),
             every: at_least_one(every),
             gap: at_least_one(config.gap),
+            listen: nanos(config.listen.min(every)),
             own_evidence: nanos(config.own_evidence),
             probe_interval: at_least_one(config.probe_interval),
             max_nodes: at.within("max_nodes", config.max_nodes, 1..=512)?,

@@ -1,5 +1,5 @@
 //! The text form of what one node says: `{v, service, node, expires, life_ms, open: {endpoint:
-//! left_ms}}`. An endpoint is named by the frozen hash of its address, so that a record is small
+//! left_ms}}`. An endpoint is named by the frozen hash of its cluster and address, so that a record is small
 //! and says nothing about the network.
 //!
 //! How long a word still counts is told by the clock of Redis alone: the record says with how much
@@ -24,10 +24,12 @@ pub const VERSION: u32 = 1;
 /// Longest name of a node.
 const MOST_NAME: usize = 64;
 
-/// The name of an endpoint in records: the hash of its address.
+/// The name of an endpoint in records: the hash of its cluster and address. The same address in
+/// two clusters is two endpoints, each with a breaker of its own.
 #[must_use]
-pub fn endpoint(address: &str) -> u64 {
-    hash::of(address.as_bytes())
+pub fn endpoint(cluster: &str, address: &str) -> u64 {
+    // A line break can be in neither.
+    hash::of([cluster, address].join("\n").as_bytes())
 }
 
 /// Whether `name` can name a node: 1–64 letters, digits, `-`, `_` and `.`.

@@ -33,14 +33,14 @@ struct Node {
 
 impl Node {
     fn new(name: &str) -> Node {
-        let seed = record::endpoint(name);
+        let seed = record::endpoint("", name);
         Node { knowledge: Knowledge::new("web", name).unwrap(), rng: Pcg32::new(seed, 0), ahead: 0 }
     }
     /// Carries out whatever is due now.
     fn run(&mut self, redis: &mut Fake, settings: &redis::Settings) -> Vec<Event> {
         let (now, wall) = (ms(redis.ms), Wall(1_000 + self.ahead + redis.ms / 1_000));
         let mut events = vec![];
-        for _ in 0..3 {
+        for _ in 0..5 {
             match self.knowledge.poll(now, wall, settings, &mut self.rng) {
                 Poll::Wait(until) => {
                     assert!(until > now, "a busy loop");
@@ -60,7 +60,7 @@ impl Node {
                 }
             }
         }
-        panic!("more than two exchanges at once");
+        panic!("more than a look, a word and a reading at once");
     }
     fn open(&mut self, redis: &Fake, endpoint: u64, millis: u64, settings: &redis::Settings) {
         let until = ms(redis.ms + millis);
@@ -115,7 +115,7 @@ fn a_quorum_of_others_advises_and_one_does_not() {
 
 #[test]
 fn a_change_is_told_at_once_but_not_more_often_than_the_gap() {
-    let settings = settings(|_| {});
+    let settings = settings(|k| k.listen = Duration::ZERO);
     let (mut node, mut redis) = (Node::new("a"), Fake { ms: 10_000, ..Fake::default() });
     node.run(&mut redis, &settings);
     let mut told = 0;
@@ -136,6 +136,107 @@ fn a_change_is_told_at_once_but_not_more_often_than_the_gap() {
     redis.ms += 600;
     let wait = node.knowledge.poll(ms(redis.ms), Wall(1_000), &settings, &mut node.rng);
     assert!(matches!(wait, Poll::Wait(_)), "{wait:?}");
+}
+
+/// Polled every millisecond, as by a background: how many commands it sent in `millis`.
+fn follow(nodes: &mut [Node], redis: &mut Fake, settings: &redis::Settings, millis: u64) -> usize {
+    let mut commands = 0;
+    for _ in 0..millis {
+        redis.ms += 1;
+        for node in nodes.iter_mut() {
+            let before = redis.commands;
+            node.run(redis, settings);
+            commands += redis.commands - before;
+        }
+    }
+    commands
+}
+
+#[test]
+fn news_travel_in_no_time_however_rare_the_exchanges() {
+    // The exchanges are so rare that everything below is the work of news.
+    let settings = settings(|k| {
+        (k.share, k.every, k.ttl) = (0.0, Duration::from_secs(600), Duration::from_secs(1_800));
+    });
+    let (mut nodes, mut redis) = (fleet(4), Fake { ms: 10_000, ..Fake::default() });
+    follow(&mut nodes, &mut redis, &settings, 1_500);
+    for node in &mut nodes[..2] {
+        node.open(&redis, 1, 60_000, &settings);
+    }
+    // A look every 250 ms.
+    follow(&mut nodes, &mut redis, &settings, 251);
+    let avoids = |nodes: &[Node], redis: &Fake| nodes[3].advice(redis, 1, &settings);
+    assert!(matches!(avoids(&nodes, &redis), Advice::Avoid { by: 2, of: 4, .. }));
+    follow(&mut nodes, &mut redis, &settings, 1_000);
+    nodes[0].knowledge.report(ms(redis.ms), 1, Own::Closed, &settings.knowledge);
+    follow(&mut nodes, &mut redis, &settings, 251);
+    assert_eq!(avoids(&nodes, &redis), Advice::None);
+    // Nothing new: a look per 250 ms and node, and no more.
+    follow(&mut nodes, &mut redis, &settings, 2_000);
+    assert!(follow(&mut nodes, &mut redis, &settings, 5_000) <= 4 * 20);
+}
+
+#[test]
+fn a_storm_of_news_costs_an_exchange_per_gap() {
+    let settings = settings(|_| {});
+    let (mut nodes, mut redis) = (fleet(1), Fake { ms: 10_000, ..Fake::default() });
+    let told = |redis: &Fake| redis.keys.get(&b"origin:breaker:web:n0"[..]).cloned();
+    let (mut before, mut times) = (None, 0);
+    for n in 0..10_000_u64 {
+        redis.ms += 1;
+        // Somebody who changes the mark all the time.
+        redis.put("origin:breakers:web:turn", n.to_string().as_bytes(), Some(60_000));
+        nodes[0].run(&mut redis, &settings);
+        times += u32::from(told(&redis) != before);
+        before = told(&redis);
+    }
+    assert!((19..=23).contains(&times), "{times}");
+}
+
+#[test]
+fn who_leaves_is_not_heard_from_then_on() {
+    let rare = |k: &mut KnowledgeConfig| {
+        (k.share, k.every, k.ttl) = (0.0, Duration::from_secs(600), Duration::from_secs(1_800));
+    };
+    let settings = settings(rare);
+    let (mut nodes, mut redis) = (fleet(4), Fake { ms: 10_000, ..Fake::default() });
+    for node in &mut nodes[..2] {
+        node.open(&redis, 1, 600_000, &settings);
+    }
+    follow(&mut nodes, &mut redis, &settings, 2_000);
+    assert_ne!(nodes[3].advice(&redis, 1, &settings), Advice::None);
+    // In the middle of an exchange: that one is waited for, or it would be told again.
+    nodes[0].open(&redis, 2, 600_000, &settings);
+    redis.ms += 1_000;
+    let (now, wall) = (ms(redis.ms), Wall(1_012));
+    let node = &mut nodes[0];
+    let Poll::Run(last) = node.knowledge.poll(now, wall, &settings, &mut node.rng) else {
+        panic!("there is something to tell");
+    };
+    node.knowledge.leave();
+    let wait = node.knowledge.poll(now, wall, &settings, &mut node.rng);
+    assert!(matches!(wait, Poll::Wait(_)) && !node.knowledge.has_left());
+    let outcome = JobOutcome::Replies(redis.run(&last.commands));
+    let _ = node.knowledge.done(now, wall, last.id, outcome, &settings, &mut node.rng);
+    follow(&mut nodes, &mut redis, &settings, 251);
+    assert!(nodes[0].knowledge.has_left());
+    assert_eq!(nodes[3].advice(&redis, 1, &settings), Advice::None);
+    assert_eq!(nodes[3].knowledge.board().live(), 3);
+    assert!(!redis.keys.contains_key(&b"origin:breaker:web:n0"[..]));
+    // It has nothing to say any more, whatever happens to it.
+    nodes[0].open(&redis, 3, 600_000, &settings);
+    follow(&mut nodes, &mut redis, &settings, 2_000);
+    assert!(!redis.keys.contains_key(&b"origin:breaker:web:n0"[..]));
+    // Without Redis it is over at once.
+    let node = &mut nodes[1];
+    node.knowledge.leave();
+    let now = ms(redis.ms);
+    let Poll::Run(leave) = node.knowledge.poll(now, wall, &settings, &mut node.rng) else {
+        panic!("it has something to take back");
+    };
+    let failed = JobOutcome::Failed(Fault::Timeout);
+    let _ = node.knowledge.done(now, wall, leave.id, failed, &settings, &mut node.rng);
+    assert!(node.knowledge.has_left());
 }
 
 #[test]
@@ -159,7 +260,7 @@ fn words_end_with_the_breaker_with_the_node_and_with_redis() {
     // The first turned half-open by itself, the third was closed.
     assert_eq!([1, 2, 3].map(|endpoint| avoids(&nodes, &redis, endpoint)), [false, true, false]);
     // Two leave: one takes its word back, the other just ends. Two are needed, one is left.
-    redis.run(&nodes[0].knowledge.farewell(&settings.keys));
+    redis.run(&nodes[0].knowledge.farewell(&settings));
     let (mut few, left) = (nodes.split_off(2), redis.ms);
     pass(&mut few, &mut redis, &settings, 24_000);
     assert!(few[1].advice(&redis, 2, &settings) != Advice::None, "within its time to live");
