@@ -36,15 +36,23 @@ macro_rules! on_every_runtime {
 #[allow(dead_code)] // shared with the conformance suite, which uses all of it
 mod subject;
 
+#[path = "real/agents.rs"]
+mod agents;
 #[path = "real/breakers.rs"]
 mod breakers;
 #[path = "real/catalogue.rs"]
 mod catalogue;
 #[path = "real/chaos.rs"]
 mod chaos;
+#[path = "real/consistency.rs"]
+mod consistency;
 #[path = "real/consul.rs"]
 mod consul;
 #[path = "real/dns.rs"]
 mod dns;
+#[path = "real/files.rs"]
+mod files;
+#[path = "real/many.rs"]
+mod many;
 #[path = "real/redis.rs"]
 mod redis;

@@ -61,15 +61,16 @@ pub struct Rules {
 
 impl Rules {
     /// Checks `config`, which stands at `path`, and compiles it; `variable` reads an environment
-    /// variable, for tokens.
+    /// variable, for tokens and for where Consul is.
     ///
     /// # Errors
     /// The first field that cannot be meant, and a token that is not there.
     pub fn of(
         config: &ConsulConfig,
         path: &str,
-        variable: impl FnMut(&str) -> Option<String>,
+        mut variable: impl FnMut(&str) -> Option<String>,
     ) -> Result<Rules, ConfigError> {
+        let config = &config.surrounded(path, &mut variable)?;
         let consul = Settings::of(config, path)?;
         let tokens = Tokens::of(&consul, variable)?;
         let registrar = registrar::Settings::of(&config.registrar, &format!("{path}.registrar"))?;

@@ -1,5 +1,6 @@
 //! Whose turn it is: what a background or a call is given to ask, and when it asks again.
 
+use std::ops::Bound::{self, Excluded, Included, Unbounded};
 use std::sync::Arc;
 
 use super::{Directory, FeedId, GRACE};
@@ -47,7 +48,6 @@ impl Directory {
     }
 
     fn due_in_background(&mut self, now: Time, next: &mut Time) -> Option<Job> {
-        use std::ops::Bound::{Excluded, Unbounded};
         for at in 0..self.wholes.len() {
             let id = self.wholes[at];
             if let Some(job) = self.turn(now, Asker::Background, id, next) {
@@ -57,17 +57,34 @@ impl Directory {
         if self.order.iter().all(|kind| kind.is_whole()) {
             return None;
         }
-        let mut after: Option<Arc<str>> = None;
+        // From where it left off, so that of many services that are due each costs one look, and
+        // not one at all those before it.
+        let begin = self.turn_of.take();
+        let mut at = self.listed_from(begin.as_deref().map_or(Unbounded, Included));
+        let mut around = false;
         loop {
-            let from = after.as_deref().map_or(Unbounded, Excluded);
-            let (service, _) = self.listed.range::<str, _>((from, Unbounded)).next()?;
-            let service = service.clone();
+            let Some(service) = at else {
+                if around || begin.is_none() {
+                    return None;
+                }
+                (around, at) = (true, self.listed_from(Unbounded));
+                continue;
+            };
+            if around && begin.as_ref().is_some_and(|begin| service >= *begin) {
+                return None;
+            }
             let job = self.due_in(now, Asker::Background, &service, next);
             if job.is_some() {
+                self.turn_of = Some(service);
                 return job;
             }
-            after = Some(service);
+            at = self.listed_from(Excluded(&*service));
         }
+    }
+
+    fn listed_from(&self, from: Bound<&str>) -> Option<Arc<str>> {
+        let mut names = self.listed.range::<str, _>((from, Unbounded));
+        names.next().map(|(service, _)| service.clone())
     }
 
     /// The first job that is due for a service. Sources behind one that has an answer, or is being

@@ -106,6 +106,8 @@ pub struct Directory {
     memory: Memory,
     /// Whether what Consul says is believed now.
     trust: trust::Trust,
+    /// Whose turn it is with a background.
+    turn_of: Option<Arc<str>>,
     /// When a listing changes by itself: what vanished is given up.
     recheck: Time,
     /// Until when a background task has promised to look after refreshes.
@@ -152,6 +154,7 @@ impl Directory {
             wholes: Vec::new(),
             environment,
             listed: BTreeMap::new(),
+            turn_of: None,
             recheck: Time::NEVER,
             attended_until: Time::ZERO,
             next_id: 0,
