@@ -90,7 +90,7 @@ impl Default for ConsulTlsConfig {
 pub struct TemplateConfig {
     /// Path of the template. Required.
     pub source: String,
-    /// Path of the file that is written. Required.
+    /// Path of the file that is written, as a whole and for this user alone. Required.
     pub destination: String,
     /// From one rendering to the next, 1 s – 7 days. Default 60 s.
     #[serde(with = "crate::time::text")]

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use origin_core::config::{ConsulCheckConfig, ConsulCheckKind, RegistrationConfig};
+use origin_core::consul::ConsulError;
 use origin_lab::{FaultServer, GrpcHealth, Mode, Serving};
 use origin_servers::consul::{self, Agent, ClusterSetup, Setup};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::catalogue::{client, known, register};
 use crate::subject::{Subject, Tokio, eventually, get, within};
@@ -29,8 +30,32 @@ fn passes(agent: &Agent, service: &str) -> bool {
     !nodes(agent, service).is_empty()
 }
 
-fn case_003_06_every_kind_of_check_is_made_by_the_agent<S: Subject>() {
+/// `enable_local_script_checks` is for services in the agent's own files: to what is registered
+/// over HTTP it says no, which is not tried again.
+#[test]
+fn case_003_06_a_script_that_the_agent_will_not_run_is_refused() {
     let Some(agent) = consul::start(&Setup::default()) else { return };
+    let client = client::<Tokio>(&agent.url(), |_| ()).build().unwrap();
+    let check = ConsulCheckConfig {
+        args: vec!["/bin/true".to_owned()],
+        ..ConsulCheckConfig::of(ConsulCheckKind::Script)
+    };
+    let config = RegistrationConfig {
+        checks: vec![check],
+        allow_scripts: true,
+        ..RegistrationConfig::module("by-script", "127.0.0.1", 80)
+    };
+    let own = Tokio::there(|| client.consul().unwrap().register(&config)).unwrap();
+    let error = Tokio::wait(own.wait(LONG)).unwrap_err();
+    let Some(ConsulError::Refused { field: Some(field), .. }) = error.consul() else {
+        panic!("{error}")
+    };
+    assert_eq!(&**field, "Args");
+}
+
+fn case_003_06_every_kind_of_check_is_made_by_the_agent<S: Subject>() {
+    let setup = Setup { extra: Some(json!({ "enable_script_checks": true })), ..Setup::default() };
+    let Some(agent) = consul::start(&setup) else { return };
     let (server, grpc) = (FaultServer::start().unwrap(), GrpcHealth::start().unwrap());
     let client = client::<S>(&agent.url(), |_| ()).build().unwrap();
     let _background = S::background(&client);
