@@ -9,7 +9,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::second;
+use crate::consul::ask::Trouble;
+use crate::consul::consistency::Disagrees;
 use crate::consul::event as registry;
+use crate::consul::template::renderer;
 use crate::discovery::delivery::Handler;
 use crate::discovery::removal::Mass;
 use crate::outcome::{Fault, Outcome};
@@ -93,6 +96,36 @@ pub enum Event {
         left_out: usize,
         /// How long ago it was written.
         age: Duration,
+    },
+    /// The split-brain check of Consul fails: registrations and refreshes are held back.
+    ClusterHealthCheckFailed {
+        /// Members alive; 0 when nobody says.
+        alive: u32,
+        /// Members needed.
+        minimum: u32,
+        /// Why nobody says.
+        error: Option<Trouble>,
+    },
+    /// It succeeds again: what was held back goes on.
+    ClusterHealthy {
+        /// Members alive.
+        alive: u32,
+        /// Members needed.
+        minimum: u32,
+        /// For how long it had failed.
+        failed_for: Duration,
+    },
+    /// The cache index of a service in Consul moved: what was known of it is dropped.
+    CacheDropped {
+        /// The service, as Consul calls it.
+        about: Arc<str>,
+        /// From where to where.
+        why: Disagrees,
+    },
+    /// Something about a file that is rendered from what Consul knows.
+    RenderedFile {
+        /// What happened.
+        what: renderer::Event,
     },
     /// The snapshot of discovery cannot be read or written.
     SnapshotFailed {
@@ -335,6 +368,10 @@ impl Event {
             Event::ServiceWatchError { .. } => "service_watch_error",
             Event::ServiceWatchRecovered { .. } => "service_watch_recovered",
             Event::Registry { what } => what.name(),
+            Event::ClusterHealthCheckFailed { .. } => "cluster_health_check_failed",
+            Event::ClusterHealthy { .. } => "cluster_healthy",
+            Event::CacheDropped { .. } => "cache_dropped",
+            Event::RenderedFile { .. } => "rendered_file",
             Event::AddressRefused { .. } => "address_refused",
             Event::EndpointsChanged { .. } => "endpoints_changed",
             Event::ConnectionIssue { .. } => "connection_issue",
@@ -387,6 +424,25 @@ impl fmt::Display for Event {
                 "{services} services restored from the snapshot of discovery, {age:.0?} old; \
                  {left_out} left out"
             ),
+            Event::ClusterHealthCheckFailed { minimum, error: Some(error), .. } => write!(
+                f,
+                "cluster_health_check_failed: cannot see whether {minimum} members are alive: \
+                 {error}; nothing is registered or refreshed"
+            ),
+            Event::ClusterHealthCheckFailed { alive, minimum, error: None } => write!(
+                f,
+                "cluster_health_check_failed: {alive} members are alive, {minimum} are needed; \
+                 nothing is registered or refreshed"
+            ),
+            Event::ClusterHealthy { alive, minimum, failed_for } => write!(
+                f,
+                "{alive} members are alive, {minimum} are needed; it was otherwise for \
+                 {failed_for:.1?}"
+            ),
+            Event::CacheDropped { about, why } => {
+                write!(f, "{about}: what was known is dropped: {why}")
+            }
+            Event::RenderedFile { what } => write!(f, "{what}"),
             Event::SnapshotFailed { reason } => {
                 write!(f, "the snapshot of discovery cannot be used: {reason}")
             }

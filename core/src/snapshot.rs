@@ -73,6 +73,9 @@ pub struct DiscoverySnapshot {
     pub fetching: bool,
     /// Whether the source will tell of a change.
     pub watching: bool,
+    /// Whether it is not asked, and what is known kept, since the split-brain check of Consul
+    /// fails.
+    pub held_back: bool,
 }
 
 /// Whether a service can be used.

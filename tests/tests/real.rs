@@ -10,6 +10,8 @@ extern crate origin_tests;
 #[allow(dead_code)] // shared with the conformance suite, which uses all of it
 mod subject;
 
+#[path = "real/agents.rs"]
+mod agents;
 #[path = "real/answers.rs"]
 mod answers;
 #[path = "real/breakers.rs"]
@@ -18,9 +20,15 @@ mod breakers;
 mod catalogue;
 #[path = "real/chaos.rs"]
 mod chaos;
+#[path = "real/consistency.rs"]
+mod consistency;
 #[path = "real/consul.rs"]
 mod consul;
 #[path = "real/dns.rs"]
 mod dns;
+#[path = "real/files.rs"]
+mod files;
+#[path = "real/many.rs"]
+mod many;
 #[path = "real/redis.rs"]
 mod redis;

@@ -289,15 +289,27 @@ impl<R: Runtime> Hub<R> {
     /// Asks for a job: for a call the directory, for a background own registrations first.
     pub(crate) fn poll_job(&self, now: Time, slot: Option<&Slot>, until: Time) -> Poll {
         let wait = match (&self.desk, slot) {
-            (Some(desk), None) => match desk.poll(now) {
-                Poll::Run(job) => return Poll::Run(job),
-                Poll::Wait(at) => at,
-            },
+            (Some(desk), None) => {
+                self.say_usage(now, desk);
+                match desk.poll(now) {
+                    Poll::Run(job) => return Poll::Run(job),
+                    Poll::Wait(at) => at,
+                }
+            }
             _ => Time::NEVER,
         };
         match self.poll_directory(now, slot, until) {
             Poll::Wait(at) => Poll::Wait(at.min(wait)),
             run @ Poll::Run(_) => run,
+        }
+    }
+
+    /// Tells the registry desk what discovery looks up.
+    fn say_usage(&self, now: Time, desk: &Desk) {
+        let Some(directory) = &self.directory else { return };
+        let usage = lock(directory).take_usage();
+        if !usage.is_empty() {
+            desk.usage(now, &usage);
         }
     }
 
@@ -320,7 +332,13 @@ impl<R: Runtime> Hub<R> {
     /// another exchange follows at once.
     pub(crate) fn finish_job(&self, id: JobId, outcome: JobOutcome) -> bool {
         if let Some(desk) = self.desk.as_ref().filter(|_| Registry::owns(id)) {
-            desk.done(self.runtime.now(), id, &outcome);
+            let now = self.runtime.now();
+            let told = desk.done(now, id, &outcome);
+            if let (Some(told), Some(directory)) = (told, &self.directory) {
+                let mut directory = lock(directory);
+                let moved = directory.heed(now, &told);
+                self.tell(now, &mut directory, &moved.services);
+            }
             self.news.notify(usize::MAX);
             return false;
         }

@@ -6,8 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::policy::optional;
-use super::{ConsistencyConfig, RegistrarConfig, WatchConfig};
+use super::{ConfigError, ConsistencyConfig, RegistrarConfig, WatchConfig};
 use crate::consul::Token;
+use crate::redis::server::{check_host, port_of};
+
+/// Where the agent is unless somebody says.
+const URL: &str = "http://consul:8500";
 
 /// How consistent an answer of Consul has to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,7 +90,7 @@ impl Default for ConsulTlsConfig {
 pub struct TemplateConfig {
     /// Path of the template. Required.
     pub source: String,
-    /// Path of the file that is written. Required.
+    /// Path of the file that is written, as a whole and for this user alone. Required.
     pub destination: String,
     /// From one rendering to the next, 1 s – 7 days. Default 60 s.
     #[serde(with = "crate::time::text")]
@@ -112,6 +116,10 @@ pub struct ConsulConfig {
     /// Base URLs of agents, at most 16; the next one is asked when one fails.
     /// Default `["http://consul:8500"]`.
     pub urls: Vec<String>,
+    /// `true`: `CONSUL_HOST` and `CONSUL_PORT` of the environment say where the agent is while
+    /// `urls` is not written, and `CONSUL_DC` the datacenter while `datacenter` is not. What is
+    /// written wins; read once, when the client is built. Default `false`.
+    pub environment: bool,
     /// Token for what concerns the agent and the cluster: agent self, members, maintenance of
     /// the node; writing config entries, intentions and policies. `None`: `service_token`.
     pub agent_token: Option<TokenSource>,
@@ -172,7 +180,8 @@ impl Default for ConsulConfig {
     fn default() -> Self {
         ConsulConfig {
             enabled: true,
-            urls: vec!["http://consul:8500".to_owned()],
+            urls: vec![URL.to_owned()],
+            environment: false,
             agent_token: None,
             service_token: None,
             datacenter: None,
@@ -205,16 +214,137 @@ impl ConsulConfig {
         ConsulConfig { urls: vec![url.into()], ..ConsulConfig::default() }
     }
 
-    /// As the Datapunk standard has it (seed 003): waits of 300 s.
+    /// As the Datapunk standard has it (seed 003): waits of 300 s, `CONSUL_HOST`, `CONSUL_PORT`
+    /// and `CONSUL_DC`.
     #[must_use]
     pub fn standard() -> Self {
-        ConsulConfig { watch: WatchConfig::standard(), ..ConsulConfig::default() }
+        let watch = WatchConfig::standard();
+        ConsulConfig { watch, environment: true, ..ConsulConfig::default() }
     }
 
-    /// As the Datapunk module has it (seed 004): waits of 30 s.
+    /// As the Datapunk module has it (seed 004): waits of 30 s, the same variables.
     #[must_use]
     pub fn module() -> Self {
         let watch = WatchConfig::module(Duration::from_secs(30));
-        ConsulConfig { watch, ..ConsulConfig::default() }
+        ConsulConfig { watch, environment: true, ..ConsulConfig::default() }
+    }
+
+    /// With what the environment says, where it is asked for; `path` is where this stands. An
+    /// empty variable counts as unset.
+    ///
+    /// # Errors
+    /// A variable that is not a host, a port or a datacenter, by its name and the field it fills.
+    pub fn surrounded(
+        &self,
+        path: &str,
+        mut variable: impl FnMut(&str) -> Option<String>,
+    ) -> Result<ConsulConfig, ConfigError> {
+        let mut config = self.clone();
+        if !config.enabled || !config.environment {
+            return Ok(config);
+        }
+        let mut read = |name: &str| {
+            let text = variable(name)?.trim().to_owned();
+            (!text.is_empty()).then_some(text)
+        };
+        let bad = |field: &str, name: &str, why: &str| {
+            Err(ConfigError::new(format!("{path}.{field} (by {name})"), why))
+        };
+        if config.urls == [URL] {
+            let (host, port) = (read("CONSUL_HOST"), read("CONSUL_PORT"));
+            let mut shown = host.unwrap_or_else(|| "consul".to_owned());
+            let inner = shown.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+            let inner = inner.unwrap_or(&shown);
+            if inner.parse::<core::net::Ipv6Addr>().is_ok() {
+                shown = format!("[{inner}]");
+            } else if check_host(&shown).is_err() {
+                return bad("urls", "CONSUL_HOST", "is not a host name or address");
+            }
+            let port = match port.as_deref().map(port_of) {
+                None => 8500,
+                Some(Some(port)) => port,
+                Some(None) => {
+                    return bad("urls", "CONSUL_PORT", "is not a number between 1 and 65535");
+                }
+            };
+            config.urls = vec![format!("http://{shown}:{port}")];
+        }
+        if config.datacenter.is_none()
+            && let Some(name) = read("CONSUL_DC")
+        {
+            if let Err(why) = crate::consul::name::datacenter(&name) {
+                return bad("datacenter", "CONSUL_DC", why);
+            }
+            config.datacenter = Some(name);
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(config: &ConsulConfig, set: &[(&str, &str)]) -> Result<ConsulConfig, ConfigError> {
+        config.surrounded("discovery.consul", |name| {
+            let found = set.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    /// Contracts \u{a7}6.3.
+    #[test]
+    fn the_environment_says_where_consul_is_unless_it_is_written() {
+        let standard = ConsulConfig::standard();
+        for (host, port, url) in [
+            ("", "", "http://consul:8500"),
+            ("c1", "", "http://c1:8500"),
+            (" ", "28500", "http://consul:28500"),
+            ("10.0.0.7", " 7 ", "http://10.0.0.7:7"),
+            ("::1", "1", "http://[::1]:1"),
+            ("[::1]", "1", "http://[::1]:1"),
+        ] {
+            let set = [("CONSUL_HOST", host), ("CONSUL_PORT", port), ("CONSUL_DC", "dc1")];
+            let config = with(&standard, &set).unwrap();
+            assert_eq!(
+                (&config.urls[..], config.datacenter.as_deref()),
+                (&[url.to_owned()][..], Some("dc1"))
+            );
+            crate::consul::Settings::of(&config, "c").unwrap();
+            let module = with(&ConsulConfig::module(), &set).unwrap();
+            assert_eq!(module.urls, [url]);
+            // Not asked for; what is written wins.
+            assert_eq!(with(&ConsulConfig::default(), &set).unwrap(), ConsulConfig::default());
+            let written = ConsulConfig {
+                environment: true,
+                datacenter: Some("mine".to_owned()),
+                ..ConsulConfig::at("http://written:1")
+            };
+            assert_eq!(with(&written, &set).unwrap(), written);
+        }
+        assert_eq!(with(&standard, &[]).unwrap(), standard);
+    }
+
+    #[test]
+    fn a_bad_variable_is_refused_by_its_name() {
+        let standard = ConsulConfig::standard();
+        for (name, value) in [
+            ("CONSUL_PORT", "0"),
+            ("CONSUL_PORT", "x"),
+            ("CONSUL_PORT", "65536"),
+            ("CONSUL_PORT", "8500/"),
+            ("CONSUL_HOST", "a:1"),
+            ("CONSUL_HOST", "http://a"),
+            ("CONSUL_HOST", "u:planted@a"),
+            ("CONSUL_DC", "a/b"),
+            ("CONSUL_DC", "two words"),
+        ] {
+            let error = with(&standard, &[(name, value)]).unwrap_err();
+            assert!(error.field.starts_with("discovery.consul."), "{error}");
+            assert!(error.field.contains(name), "{error}");
+            assert!(!error.to_string().contains("planted"), "{error}");
+            let off = ConsulConfig { enabled: false, ..standard.clone() };
+            assert!(with(&off, &[(name, value)]).is_ok());
+        }
     }
 }

@@ -76,7 +76,8 @@ pub enum ConsulCheckKind {
     Http,
     /// The agent connects.
     Tcp,
-    /// The agent runs a program on its machine; needs `allow_scripts` here and at the agent.
+    /// The agent runs a program on its machine; needs `allow_scripts` here, and at the agent
+    /// `enable_script_checks` (`enable_local_script_checks` is for its own files).
     Script,
     /// The agent asks `grpc.health.v1.Health`.
     Grpc,

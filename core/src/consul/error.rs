@@ -159,6 +159,10 @@ impl ConsulError {
             500 if says("boolean expression evaluator") => {
                 ConsulError::Refused { status, field: Some("filter".into()), phrase }
             }
+            // From remote calls, unless `enable_script_checks` of the agent says otherwise.
+            500 if says("Scripts are disabled") => {
+                ConsulError::Refused { status, field: Some("Args".into()), phrase }
+            }
             400..=499 => ConsulError::Refused { status, field: complaint(&text), phrase },
             _ => ConsulError::Failed { status, phrase },
         }
@@ -339,6 +343,9 @@ mod tests {
             let ConsulError::Refused { field, .. } = of(400, text) else { panic!("{text}") };
             assert_eq!(field.as_deref(), expected, "{text}");
         }
+        let scripts = "Scripts are disabled on this agent from remote calls; to enable, configure";
+        let ConsulError::Refused { field, .. } = of(500, scripts) else { panic!() };
+        assert_eq!(field.as_deref(), Some("Args"));
         let filter = "Failed to create boolean expression evaluator: 1:6 (5): no match found";
         let ConsulError::Refused { field, .. } = of(500, filter) else { panic!() };
         assert_eq!(field.as_deref(), Some("filter"));

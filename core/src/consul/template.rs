@@ -15,26 +15,25 @@
 //!
 //! Anything else is refused with its line when the template is read, not when it is rendered. A
 //! rendering that lacks something says what ([`Missing`]), and nothing is written until it is
-//! there: a balancer is better off with yesterday's file than with half of today's. Control
+//! there: a balancer is better off with yesterday's file than with half of today's. When that is
+//! done is in [`renderer`]. Control
 //! characters in what services say about themselves are left out, so that a tag cannot add a
 //! line to a configuration file.
 
+mod gather;
 mod parse;
 mod render;
+pub mod renderer;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::name::ServiceName;
 use crate::discovery::Instance;
-use crate::job::Work;
-use crate::time::Time;
 use parse::Node;
 
 /// Largest template, in bytes.
@@ -174,56 +173,5 @@ impl Template {
     /// What is missing, or too large.
     pub fn render(&self, data: &Data) -> Result<String, Unrendered> {
         render::all(&self.nodes, data)
-    }
-}
-
-/// When a file is rendered, and whether it is written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Output {
-    due: Time,
-    there: Option<Arc<str>>,
-}
-
-impl Output {
-    /// A file with this content, if it could be read: written again only when it is another.
-    #[must_use]
-    pub fn over(there: Option<&[u8]>) -> Output {
-        let there = there.and_then(|bytes| std::str::from_utf8(bytes).ok()).map(Into::into);
-        Output { due: Time::ZERO, there }
-    }
-
-    /// When it is to be rendered next.
-    #[must_use]
-    pub const fn due(&self) -> Time {
-        self.due
-    }
-
-    /// Takes a rendering: the next one is due a `period` later, and the file is to be written if
-    /// the content is not what is there.
-    #[must_use]
-    pub fn rendered(
-        &mut self,
-        now: Time,
-        period: Duration,
-        path: &Arc<str>,
-        text: &str,
-    ) -> Option<Work> {
-        self.due = now.plus(period);
-        if self.there.as_deref() == Some(text) {
-            return None;
-        }
-        self.there = Some(text.into());
-        Some(Work::Write { path: path.clone(), content: Bytes::copy_from_slice(text.as_bytes()) })
-    }
-
-    /// A rendering that lacks something: the next one is due a `period` later, or earlier when
-    /// what is missing arrives.
-    pub fn unrendered(&mut self, now: Time, period: Duration) {
-        self.due = now.plus(period);
-    }
-
-    /// The file could not be written: the next rendering is written whatever it is.
-    pub fn failed(&mut self) {
-        self.there = None;
     }
 }

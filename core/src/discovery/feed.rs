@@ -7,6 +7,8 @@
 //!   call carries the refresh (for a second at most), the others go on.
 //! - The source fails: back off, keep what is held, say so; up to `max_stale`.
 //! - Nothing yet: one call asks, the others wait for it.
+//! - Held back (Consul is not whole, see `directory/trust.rs`): nobody asks as long as what is held
+//!   can be used, and an answer that was on its way is set aside.
 //!
 //! One exchange at a time, always; it is a lease, so a driver that dies costs only its deadline.
 
@@ -83,6 +85,8 @@ pub(super) struct Feed {
     pub failures: u32,
     pub error: Option<DiscoveryError>,
     pub next_try: Time,
+    /// Until when its source is not believed.
+    doubted_until: Time,
 }
 
 /// What all feeds of a directory share.
@@ -106,7 +110,45 @@ impl Feed {
             failures: 0,
             error: None,
             next_try: Time::ZERO,
+            doubted_until: Time::ZERO,
         }
+    }
+
+    /// Its source is not believed before `until`, if that is Consul; whether that is new.
+    pub(super) fn hold_back(&mut self, until: Time) -> bool {
+        if self.kind() != SourceKind::Consul {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.doubted_until, until);
+        before == Time::ZERO && until != Time::ZERO
+    }
+
+    /// Its source is believed again, and asked at once; whether it was not.
+    pub(super) fn let_go(&mut self, now: Time) -> bool {
+        if std::mem::take(&mut self.doubted_until) == Time::ZERO {
+            return false;
+        }
+        // A query from before that is still out has found nothing new all the time.
+        if self.lease_end(now).is_none() {
+            self.fetch.forget(now);
+            self.next_try = self.next_try.min(now);
+            // Others may have shared what came of the split.
+            self.asked_level = true;
+            if let Some(held) = &mut self.held {
+                held.fresh_until = held.fresh_until.min(now);
+            }
+        }
+        true
+    }
+
+    /// Until when nothing is asked, since what is held is better than what would be answered.
+    fn held_back(&self, now: Time, config: &DiscoveryConfig) -> Option<Time> {
+        if now >= self.doubted_until {
+            return None;
+        }
+        let held = self.held.as_ref().filter(|held| !held.data.is_empty())?;
+        let oldest = held.fresh_until.plus(max_stale(config));
+        (now <= oldest).then(|| self.doubted_until.min(oldest.plus(Duration::from_nanos(1))))
     }
 
     pub(super) fn kind(&self) -> SourceKind {
@@ -151,7 +193,8 @@ impl Feed {
                 return Turn::Wait(due.max(now.plus(Duration::from_nanos(1))));
             }
         }
-        let watch = matches!(asker, Asker::Background) && self.held.is_some();
+        // What is too old to be used is asked for anew: a watch would wait for a change.
+        let watch = matches!(asker, Asker::Background) && self.usable(now, config).is_some();
         match self.fetch.want(now, watch, shared.sources, shared.rng) {
             Want::Exchange(work) => self.run(now, work, deadline, false, shared.next_id),
             Want::Until { work, until } => {
@@ -227,6 +270,9 @@ impl Feed {
             return Time::NEVER;
         }
         let Some(held) = &self.held else { return Time::ZERO };
+        if let Some(until) = self.held_back(now, config) {
+            return until;
+        }
         if background {
             if self.fetch.watches() {
                 return Time::ZERO;
@@ -244,7 +290,8 @@ impl Feed {
     /// Takes the result of its job.
     pub(super) fn done(&mut self, now: Time, outcome: JobOutcome, shared: &mut Shared<'_>) -> News {
         let Some(lease) = self.lease.take() else { return News::default() };
-        if matches!(outcome, JobOutcome::Dropped) {
+        let aside = self.held_back(now, &shared.sources.config).is_some();
+        if aside || matches!(outcome, JobOutcome::Dropped) {
             self.fetch.dropped(now, shared.sources, shared.rng);
             self.next_try = self.next_try.min(now);
             return News { moved: true, ..News::default() };
@@ -361,9 +408,10 @@ impl Feed {
 
     /// What is held, unless it is too old to be used.
     pub(super) fn usable(&self, now: Time, config: &DiscoveryConfig) -> Option<&Held> {
-        let max_stale = if config.cache { config.max_stale } else { Duration::ZERO };
         let held = self.held.as_ref()?;
-        (now <= held.fresh_until.plus(max_stale) || self.error.is_none()).then_some(held)
+        // While its source is held back nobody would notice an error.
+        let sure = self.error.is_none() && now >= self.doubted_until;
+        (now <= held.fresh_until.plus(max_stale(config)) || sure).then_some(held)
     }
 
     /// What is held, however old.
@@ -395,6 +443,12 @@ impl Feed {
             last_error: self.error.as_ref().map(ToString::to_string),
             fetching: self.lease.is_some_and(|lease| now < lease.deadline),
             watching: self.lease.is_some_and(|lease| lease.watch && now < lease.deadline),
+            held_back: self.held_back(now, &sources.config).is_some(),
         }
     }
+}
+
+/// How long what is held is used beyond its time while its source cannot be asked.
+fn max_stale(config: &DiscoveryConfig) -> Duration {
+    if config.cache { config.max_stale } else { Duration::ZERO }
 }

@@ -253,7 +253,7 @@ impl Memory {
         sources: &Sources,
     ) -> Option<(Work, Time)> {
         let redis = self.redis.as_ref()?;
-        let name = about.service.as_ref()?;
+        let name = about.fetch.name()?;
         let entry = Entry::new(name, &about.fetch.variant(sources)).ok()?;
         let ask = self.level.ask(now, &entry, redis).ok()?;
         let (commands, deadline) = (ask.commands.clone(), ask.deadline());
@@ -273,7 +273,7 @@ impl Memory {
         if self.redis.is_none() {
             return;
         }
-        let (Some(name), Some(held)) = (&feed.service, feed.held()) else { return };
+        let (Some(name), Some(held)) = (feed.fetch.name(), feed.held()) else { return };
         let Data::Instances(instances) = &held.data else { return };
         let Ok(entry) = Entry::new(name, &feed.fetch.variant(sources)) else { return };
         self.stores.retain(|wanted| wanted.entry != entry);
@@ -284,9 +284,13 @@ impl Memory {
         self.stores.push_back(Wanted { entry, instances, asked, expires });
     }
 
-    /// Forgets a service in the shared level and in what an earlier run knew.
+    /// Forgets what an earlier run knew of a service.
+    pub(super) fn forget_kept(&mut self, service: &str) {
+        self.kept.remove(service);
+    }
+
+    /// Forgets the service with this name at its sources in the shared level.
     pub(super) fn invalidate(&mut self, now: Time, name: &str) {
-        self.kept.remove(name);
         self.stores.retain(|wanted| **wanted.entry.name() != *name);
         if let Some(redis) = &self.redis
             && let Ok(one) = self.level.invalidate(now, name, redis)

@@ -16,8 +16,8 @@ use origin_core::config::CacheConfig;
 use origin_core::config::RegistrationConfig;
 use origin_core::consul::event::Event;
 use origin_core::consul::registrar::{Stage, View};
-use origin_core::consul::registry::{NotWanted, Registry, Rules};
-use origin_core::discovery::directory::Resolution;
+use origin_core::consul::registry::{NotWanted, Registry, Rules, Told};
+use origin_core::discovery::directory::{Resolution, Usage};
 use origin_core::discovery::plan::injected;
 use origin_core::discovery::{Role, Surroundings};
 use origin_core::job::{JobId, JobOutcome, Poll};
@@ -76,8 +76,14 @@ impl Desk {
         lock(&self.registry).notices().since(0).cloned().collect()
     }
 
-    pub(crate) fn done(&self, now: Time, id: JobId, outcome: &JobOutcome) {
-        let _ = lock(&self.registry).done(now, id, outcome);
+    /// Takes what came of a job; what it means for discovery.
+    pub(crate) fn done(&self, now: Time, id: JobId, outcome: &JobOutcome) -> Option<Told> {
+        lock(&self.registry).done(now, id, outcome)
+    }
+
+    /// What discovery looks up, as far as that has changed.
+    pub(crate) fn usage(&self, now: Time, usage: &Usage) {
+        lock(&self.registry).usage(now, usage);
     }
 }
 

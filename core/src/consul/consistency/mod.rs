@@ -6,7 +6,9 @@
 //! that are alive are counted, and while they are too few, or nobody says how many they are, new
 //! registrations and cache refreshes are held back: a list from before the split is better than
 //! the half of one. What is held back is up to the owner, who asks [`Cluster::holds`]; heartbeats
-//! and deregistrations should go on. Before the first count it holds too.
+//! and deregistrations should go on. Before the first count it holds too. In a client the registry
+//! holds back registrations, and discovery refreshes of what it knows (`Directory::heed`), but
+//! those only on account of a verdict.
 //!
 //! **Cache index**: whoever changes a service may count up `services/{service}/index` in the KV
 //! store. When it differs from what is remembered, what is cached of the service is not believed
@@ -76,6 +78,11 @@ impl Settings {
             timeout: config.timeout,
             jitter_ppm: scaled(config.jitter, 1_000_000).min(900_000),
         }
+    }
+
+    /// How long a verdict on the cluster counts when no other follows.
+    pub(crate) fn lasts(&self) -> Duration {
+        Duration::from_nanos(self.interval.saturating_mul(2)).saturating_add(self.timeout * 2)
     }
 
     /// `interval` from `now` on, less its share of jitter.

@@ -9,9 +9,11 @@
 //! registered there. What was left on the old agent is not chased: its TTL check lapses, and
 //! `deregister_after` removes it. An answer, even a refusal, never changes the agent.
 //!
-//! While the split-brain check fails, registrations are held (see [`super::consistency`]).
-//! Who registers nothing, and switches both checks of consistency off, is never asked for
-//! anything: this machine then waits forever.
+//! While the split-brain check fails, registrations are held (see [`super::consistency`]); what
+//! discovery makes of it, and of an index that moved, is told by [`Told`].
+//! Beside them stand the files that are rendered from what Consul knows ([`Renderer`]).
+//! Who registers nothing, renders nothing, and switches both checks of consistency off, is never
+//! asked for anything: this machine then waits forever.
 
 mod answer;
 
@@ -28,8 +30,10 @@ use super::name::ServiceName;
 use super::registrar::{self, Refused, Registrar, Stage, Ttl, View, Wanted};
 use super::registration::Registration;
 use super::settings::{Settings, Tokens};
+use super::template::renderer::{self, Renderer};
 use super::wire::Api;
 use crate::config::{CheckStatus, ConfigError, ConsulConfig, RegistrationConfig};
+use crate::discovery::directory::Usage;
 use crate::job::{Job, JobId, JobOutcome, Poll, Work};
 use crate::notice::{self, Notices};
 use crate::policy::balance::hash;
@@ -38,6 +42,8 @@ use crate::time::Time;
 
 /// Marks the numbers of its jobs: those of discovery count up from zero.
 const OWN: u64 = 1 << 63;
+/// Beside it, those of rendered files.
+const FILES: u64 = 1 << 62;
 
 /// The settings of the desk: those of Consul, and of the machines behind it.
 #[derive(Clone, Debug)]
@@ -50,25 +56,29 @@ pub struct Rules {
     pub registrar: registrar::Settings,
     /// Whether the cluster is whole and what is cached of its time.
     pub consistency: consistency::Settings,
+    /// Files rendered from what Consul knows.
+    pub templates: renderer::Settings,
 }
 
 impl Rules {
     /// Checks `config`, which stands at `path`, and compiles it; `variable` reads an environment
-    /// variable, for tokens.
+    /// variable, for tokens and for where Consul is.
     ///
     /// # Errors
     /// The first field that cannot be meant, and a token that is not there.
     pub fn of(
         config: &ConsulConfig,
         path: &str,
-        variable: impl FnMut(&str) -> Option<String>,
+        mut variable: impl FnMut(&str) -> Option<String>,
     ) -> Result<Rules, ConfigError> {
+        let config = &config.surrounded(path, &mut variable)?;
         let consul = Settings::of(config, path)?;
         let tokens = Tokens::of(&consul, variable)?;
         let registrar = registrar::Settings::of(&config.registrar, &format!("{path}.registrar"))?;
         let verify = format!("{path}.verify");
         let consistency = consistency::Settings::of(&config.verify, &verify)?;
-        Ok(Rules { consul, tokens, registrar, consistency })
+        let templates = renderer::Settings::of(config);
+        Ok(Rules { consul, tokens, registrar, consistency, templates })
     }
 }
 
@@ -88,7 +98,7 @@ struct Out {
     agent: usize,
 }
 
-/// What an outcome brought.
+/// What an outcome brought: for [`Directory::heed`](crate::discovery::Directory::heed).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
     /// Somebody's index was compared: what is cached of the service is to be dropped unless
@@ -96,6 +106,10 @@ pub struct Told {
     pub agreement: Option<Agreement>,
     /// The members were counted.
     pub verdict: Option<Verdict>,
+    /// How long that verdict counts when no other follows.
+    pub holds_until: Time,
+    /// A file was rendered, or cannot be.
+    pub file: Option<renderer::Event>,
 }
 
 /// The registrations of a client, as jobs.
@@ -128,6 +142,7 @@ pub struct Registry {
     registrar: Registrar,
     cluster: Cluster,
     indexes: Indexes,
+    renderer: Renderer,
     own: BTreeMap<Arc<str>, Registration>,
     /// Why the agent last refused a registration, in its words.
     troubles: BTreeMap<Arc<str>, ConsulError>,
@@ -159,6 +174,7 @@ impl Registry {
     #[must_use]
     pub fn new(rules: Rules, seed: u64) -> Registry {
         Registry {
+            renderer: Renderer::new(&rules.templates, OWN | FILES),
             rules,
             registrar: Registrar::new(),
             cluster: Cluster::new(),
@@ -273,7 +289,17 @@ impl Registry {
         self.indexes.used(now, service, &self.rules.consistency);
     }
 
-    /// Whether what is cached should not be refreshed now: the cluster is not whole.
+    /// The same for what discovery has begun and ceased to look up.
+    pub fn usage(&mut self, now: Time, usage: &Usage) {
+        for service in &usage.began {
+            self.used(now, service);
+        }
+        for service in &usage.ended {
+            self.indexes.forget(service);
+        }
+    }
+
+    /// Whether registrations are held back now: the cluster is not known to be whole.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.cluster.holds(&self.rules.consistency)
@@ -296,14 +322,18 @@ impl Registry {
                 Poll::Run(asked) => return self.issue(now, who, *asked),
             }
         }
-        Poll::Wait(next)
+        let Rules { consul, tokens, templates, .. } = rules;
+        match self.renderer.poll(now, self.holds(), templates, consul, tokens) {
+            Poll::Wait(at) => Poll::Wait(next.min(at)),
+            run @ Poll::Run(_) => run,
+        }
     }
 
     fn issue(&mut self, now: Time, who: Who, asked: Asked) -> Poll {
         match self.request(&asked.ask) {
             Ok(request) => {
                 let id = JobId(OWN | self.next);
-                self.next = (self.next + 1) & !OWN;
+                self.next = (self.next + 1) & !(OWN | FILES);
                 let work = Work::Http { request, max_body: self.rules.consul.max_bytes() };
                 let job = Job { id, work, deadline: asked.deadline };
                 self.out.push(Out { id, who, asked, agent: self.agent });
@@ -320,6 +350,11 @@ impl Registry {
 
     /// Takes what came of a job; `None`: it is not one of its own, or not under way any more.
     pub fn done(&mut self, now: Time, id: JobId, outcome: &JobOutcome) -> Option<Told> {
+        if id.0 & FILES != 0 {
+            let Rules { templates, consul, .. } = &self.rules;
+            let file = self.renderer.done(now, id, outcome.clone(), templates, consul);
+            return Some(Told { file, ..Told::default() });
+        }
         let at = self.out.iter().position(|out| out.id == id)?;
         let Out { who, asked, agent, .. } = self.out.swap_remove(at);
         let answer = answer::of(&self.rules.consul, &asked.ask, outcome);
@@ -373,6 +408,7 @@ impl Registry {
             }
             Who::Cluster => {
                 told.verdict = self.cluster.done(now, id, answer, &rules.consistency, rng);
+                told.holds_until = now.plus(rules.consistency.lasts());
             }
             Who::Indexes => {
                 told.agreement = self.indexes.done(now, id, answer, &rules.consistency, rng);

@@ -169,28 +169,6 @@ fn output_is_bounded() {
     }
 }
 
-/// 003-17: rendered every minute, written only on change.
-#[test]
-fn case_003_17_written_only_on_change() {
-    let (path, minute) = (Arc::from("out"), Duration::from_secs(60));
-    let at = |secs: u64| Time::from_millis(secs * 1_000);
-    let mut output = Output::over(Some(b"a"));
-    assert_eq!(output.due(), Time::ZERO);
-    assert!(output.rendered(at(0), minute, &path, "a").is_none());
-    assert_eq!(output.due(), at(60));
-    let Some(Work::Write { content, .. }) = output.rendered(at(60), minute, &path, "b") else {
-        panic!()
-    };
-    assert_eq!(&content[..], b"b");
-    assert!(output.rendered(at(120), minute, &path, "b").is_none());
-    output.failed();
-    assert!(output.rendered(at(180), minute, &path, "b").is_some());
-    output.unrendered(at(240), minute);
-    assert_eq!(output.due(), at(300));
-    assert!(Output::over(None).rendered(Time::NEVER, minute, &path, "").is_some());
-    assert!(Output::over(Some(b"\xff")).rendered(at(0), minute, &path, "").is_some());
-}
-
 proptest! {
     #[test]
     fn any_text_is_survived(text in "(\\{\\{|\\}\\}|-|/\\*|\\*/|\"|`|\\\\| |\n|range|services|service|end|else|if|key|\\.Name|\\.|\"a\"|\u{e4}){0,24}") {

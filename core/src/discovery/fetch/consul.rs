@@ -54,6 +54,10 @@ impl ConsulFetch {
         })
     }
 
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     pub(super) fn target(&self, sources: &Sources) -> Arc<str> {
         let Some(consul) = &sources.consul else { return "consul".into() };
         let agent = consul.settings.agent(self.agent).map_or("consul", |agent| agent.as_str());

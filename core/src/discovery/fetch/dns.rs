@@ -24,6 +24,10 @@ impl DnsFetch {
         DnsFetch { name: name.clone(), lookup: None }
     }
 
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     pub(super) fn target(&self, sources: &Sources) -> Arc<str> {
         let servers = sources.dns.as_ref().map(|dns| dns.servers()).unwrap_or_default();
         let texts: Vec<String> = servers.iter().map(ToString::to_string).collect();

@@ -48,6 +48,11 @@ impl Data {
         }
     }
 
+    /// Whether it is the answer that there is nobody.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Data::Instances(instances) if instances.is_empty())
+    }
+
     /// Whether it names an instance of `service`, or a reason why not to look further.
     pub(super) fn knows(&self, service: &str) -> bool {
         match self {
@@ -125,6 +130,16 @@ impl Fetch {
             Fetch::File(_) => SourceKind::File,
             Fetch::Consul(_) => SourceKind::Consul,
             Fetch::Dns(_) => SourceKind::Dns,
+        }
+    }
+
+    /// The name of the one service it is about, as its source knows it: what a client calls it is
+    /// its own affair, and in the shared level another client's service may have that name.
+    pub(super) fn name(&self) -> Option<&Arc<str>> {
+        match self {
+            Fetch::Document(_) | Fetch::File(_) => None,
+            Fetch::Consul(fetch) => Some(fetch.name()),
+            Fetch::Dns(fetch) => Some(fetch.name()),
         }
     }
 

@@ -47,6 +47,8 @@ impl Sources {
         };
         let consul = match &discovery.consul {
             Some(consul) if consul.enabled => {
+                let consul =
+                    &consul.surrounded("discovery.consul", |name| around.variable(name))?;
                 let settings = consul::Settings::of(consul, "discovery.consul")?;
                 let watch = watch::Settings::of(&consul.watch, "discovery.consul.watch")?;
                 let tokens = Tokens::of(&settings, |name| around.variable(name))?;
