@@ -13,6 +13,7 @@ use crate::consul::ConsulError;
 use crate::consul::registrar::Refused;
 use crate::discovery::DiscoveryError;
 use crate::request::Report;
+use crate::s3::StorageError;
 use crate::service::Overload;
 
 /// Everything that can go wrong with a call, and with building a client.
@@ -111,6 +112,14 @@ pub enum Error {
         /// What is wrong; [`ConsulError::is_permission`] tells a token that may not.
         error: Box<ConsulError>,
         /// How it came about.
+        report: Option<Box<Report>>,
+    },
+    /// What storage says to a typed call.
+    #[error("storage: {error}")]
+    Storage {
+        /// What is wrong; [`StorageError::code`] tells it by its meaning.
+        error: Box<StorageError>,
+        /// How it came about, where one call alone is concerned.
         report: Option<Box<Report>>,
     },
     /// Yours: the service is not registered, or deregistered, here. Nothing was sent.
@@ -225,6 +234,7 @@ impl Error {
         match self {
             Error::Config(_) => None,
             Error::Consul { .. } | Error::Registration(_) => Some(crate::ops::consul::SERVICE),
+            Error::Storage { .. } => Some(crate::ops::storage::SERVICE),
             Error::Request { service, .. }
             | Error::Credential { service, .. }
             | Error::Discovery { service, .. }
@@ -240,9 +250,9 @@ impl Error {
     /// How an ended call came about, where that is known.
     fn report(&self) -> Option<&Report> {
         match self {
-            Error::Status { report, .. } | Error::Consul { report: Some(report), .. } => {
-                Some(report)
-            }
+            Error::Status { report, .. }
+            | Error::Consul { report: Some(report), .. }
+            | Error::Storage { report: Some(report), .. } => Some(report),
             _ => self.failure().map(|failure| &failure.report),
         }
     }
@@ -252,6 +262,15 @@ impl Error {
     pub fn consul(&self) -> Option<&ConsulError> {
         match self {
             Error::Consul { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// What storage said, where it did.
+    #[must_use]
+    pub fn storage(&self) -> Option<&StorageError> {
+        match self {
+            Error::Storage { error, .. } => Some(error),
             _ => None,
         }
     }
@@ -267,6 +286,7 @@ impl Error {
     pub fn status(&self) -> Option<u16> {
         match self {
             Error::Status { status, .. } => Some(*status),
+            Error::Storage { error, .. } => Some(error.status),
             _ => match self.report()?.attempts.last()?.outcome {
                 crate::outcome::Outcome::Answered { status, .. } => Some(status),
                 crate::outcome::Outcome::Failed { .. } => None,
@@ -281,6 +301,7 @@ impl Error {
             Error::Discovery { .. } | Error::Body { .. } => true,
             Error::Status { status, .. } => *status >= 500 || *status == 429,
             Error::Consul { error, .. } => error.retryable(),
+            Error::Storage { error, .. } => error.retryable(),
             _ => self.failure().is_some_and(|f| f.why != Why::NotRepeatable),
         }
     }
@@ -346,6 +367,10 @@ impl Error {
                 "give the client a token with a policy that allows it"
             }
             Error::Consul { .. } => "see what Consul says about the request",
+            Error::Storage { error, .. } if error.is_permission() => {
+                "give the client credentials that may do it (storage.access_key)"
+            }
+            Error::Storage { .. } => "see what storage says about the request",
             Error::Registration(_) => "correct what it names",
         }
     }

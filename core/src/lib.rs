@@ -62,6 +62,7 @@ mod pool;
 pub mod redis;
 pub mod request;
 pub mod rng;
+pub mod s3;
 pub mod service;
 pub mod snapshot;
 pub mod time;

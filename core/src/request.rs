@@ -16,6 +16,7 @@ use crate::cache::{Label, Wish};
 use crate::call::{CallSpec, Choice};
 use crate::error::Error;
 use crate::outcome::{Fault, Outcome};
+use crate::s3::Signer;
 
 /// A request to a service, not yet to an endpoint. Cheap to clone: attempts are made from it.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub struct Request {
     pub max_body: Option<u64>,
     /// What it says about the cache.
     pub wish: Option<Box<Wish>>,
+    /// What signs each attempt of it, at the place and the time that attempt is made.
+    pub signer: Option<Box<Signer>>,
 }
 
 impl Request {
@@ -50,6 +53,7 @@ impl Request {
             spec,
             max_body: None,
             wish: None,
+            signer: None,
         }
     }
 

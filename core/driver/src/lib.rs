@@ -19,6 +19,7 @@
 //! | `watch/` | being told of changed endpoints |
 //! | `checks.rs`, `custom.rs`, `guards.rs` | health checks: polling, those of applications, results |
 //! | `sharing.rs` | breaker knowledge shared with other nodes: polling, results |
+//! | `download.rs` | objects read to their end over broken connections |
 //! | `cache.rs` | remembered answers around one call |
 //! | `roots.rs`, `identity.rs`, `expect.rs`, `secure.rs` | certificates as applications give them, and exchange them |
 //! | `tls/` | how they are enforced, shared by all adapters (feature `rustls`) |
@@ -126,6 +127,7 @@ mod checks;
 mod client;
 mod consul;
 mod custom;
+mod download;
 mod expect;
 mod flight;
 mod guards;
@@ -150,6 +152,7 @@ pub mod watched;
 pub use client::{Builder, Client};
 pub use consul::{Agents, Consul, Goal, Registered};
 pub use custom::{CheckTarget, command_check};
+pub use download::Download;
 pub use expect::{Expect, Expectations, Verify};
 pub use hub::{Hub, Slot};
 pub use identity::{Identity, TlsFiles};
