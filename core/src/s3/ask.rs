@@ -51,7 +51,8 @@ pub struct PutOptions {
     pub only_new: bool,
     /// Only in place of this one; otherwise [`super::Code::PreconditionFailed`].
     pub if_match: Option<ETag>,
-    /// Names and values to be kept with it: 2 KiB of printable ASCII at most.
+    /// Names and values to be kept with it: 2 KiB of printable ASCII at most, without runs of
+    /// spaces.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -101,7 +102,9 @@ pub(crate) fn write(
     let mut request = begin(settings, Method::PUT, &path, body)?;
     request.headers.extend(metadata);
     if let Some(kind) = &options.content_type {
-        put(&mut request, CONTENT_TYPE, kind)?;
+        // Runs of spaces mean nothing there, and servers sign them differently.
+        let kind: Vec<&str> = kind.split(' ').filter(|word| !word.is_empty()).collect();
+        put(&mut request, CONTENT_TYPE, &kind.join(" "))?;
     }
     if options.only_new {
         put(&mut request, IF_NONE_MATCH, "*")?;

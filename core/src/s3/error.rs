@@ -68,7 +68,7 @@ impl Code {
             "NoSuchVersion" => Code::NoSuchVersion,
             "AccessDenied" | "AllAccessDisabled" => Code::AccessDenied,
             "SignatureDoesNotMatch" => Code::SignatureDoesNotMatch,
-            "InvalidAccessKeyId" => Code::InvalidAccessKeyId,
+            "InvalidAccessKeyId" | "NotSignedUp" => Code::InvalidAccessKeyId,
             "ExpiredToken" | "TokenRefreshRequired" => Code::ExpiredToken,
             "RequestTimeTooSkewed" => Code::RequestTimeTooSkewed,
             "PreconditionFailed" => Code::PreconditionFailed,

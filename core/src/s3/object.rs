@@ -247,6 +247,10 @@ pub(crate) fn metadata(
         if !value.bytes().all(|c| (b' '..=b'~').contains(&c)) {
             return Err("a value of the metadata is not printable ASCII");
         }
+        // A signature is made over the value without them (AWS, MinIO) or with them (others).
+        if value.contains("  ") || value.trim() != value {
+            return Err("a value of the metadata has spaces at an end, or several in a row");
+        }
         let value = http::HeaderValue::from_str(value).map_err(|_| "a value cannot be sent")?;
         Ok((name, value))
     };
@@ -342,6 +346,7 @@ mod tests {
         };
         assert_eq!(of("Color", "dark blue").unwrap()[0].0, "x-amz-meta-color");
         assert!(of("", "x").is_err() && of("a b", "x").is_err() && of("a", "x\r\ny").is_err());
+        assert!(of("a", "b  c").is_err() && of("a", " b").is_err());
         assert!(of("a", "ü").is_err() && of("a", &"x".repeat(2048)).is_err());
     }
 
