@@ -13,6 +13,7 @@ use crate::consul::ConsulError;
 use crate::consul::registrar::Refused;
 use crate::discovery::DiscoveryError;
 use crate::request::{Report, Response};
+use crate::s3::StorageError;
 use crate::said::Said;
 use crate::service::Overload;
 
@@ -128,6 +129,14 @@ pub enum Error {
         /// How it came about.
         report: Option<Box<Report>>,
     },
+    /// What storage says to a typed call.
+    #[error("storage: {error}")]
+    Storage {
+        /// What is wrong; [`StorageError::code`] tells it by its meaning.
+        error: Box<StorageError>,
+        /// How it came about, where one call alone is concerned.
+        report: Option<Box<Report>>,
+    },
     /// Yours: the service is not registered, or deregistered, here. Nothing was sent.
     #[error("consul: {0}")]
     Registration(#[from] Refused),
@@ -240,6 +249,7 @@ impl Error {
         match self {
             Error::Config(_) => None,
             Error::Consul { .. } | Error::Registration(_) => Some(crate::ops::consul::SERVICE),
+            Error::Storage { .. } => Some(crate::ops::storage::SERVICE),
             Error::Request { service, .. }
             | Error::Credential { service, .. }
             | Error::Discovery { service, .. }
@@ -257,7 +267,8 @@ impl Error {
         match self {
             Error::Status { report, .. }
             | Error::Rejected { report, .. }
-            | Error::Consul { report: Some(report), .. } => Some(report),
+            | Error::Consul { report: Some(report), .. }
+            | Error::Storage { report: Some(report), .. } => Some(report),
             _ => self.failure().map(|failure| &failure.report),
         }
     }
@@ -297,6 +308,15 @@ impl Error {
         }
     }
 
+    /// What storage said, where it did.
+    #[must_use]
+    pub fn storage(&self) -> Option<&StorageError> {
+        match self {
+            Error::Storage { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
     /// Attempts that were made.
     #[must_use]
     pub fn attempts(&self) -> usize {
@@ -308,6 +328,7 @@ impl Error {
     pub fn status(&self) -> Option<u16> {
         match self {
             Error::Status { status, .. } | Error::Rejected { status, .. } => Some(*status),
+            Error::Storage { error, .. } => Some(error.status),
             _ => match self.report()?.attempts.last()?.outcome {
                 crate::outcome::Outcome::Answered { status, .. } => Some(status),
                 crate::outcome::Outcome::Failed { .. } => None,
@@ -322,6 +343,7 @@ impl Error {
             Error::Discovery { .. } | Error::Body { .. } => true,
             Error::Status { status, .. } => *status >= 500 || *status == 429,
             Error::Consul { error, .. } => error.retryable(),
+            Error::Storage { error, .. } => error.retryable(),
             _ => self.failure().is_some_and(|f| f.why != Why::NotRepeatable),
         }
     }
@@ -389,6 +411,10 @@ impl Error {
                 "give the client a token with a policy that allows it"
             }
             Error::Consul { .. } => "see what Consul says about the request",
+            Error::Storage { error, .. } if error.is_permission() => {
+                "give the client credentials that may do it (storage.access_key)"
+            }
+            Error::Storage { .. } => "see what storage says about the request",
             Error::Registration(_) => "correct what it names",
         }
     }

@@ -63,6 +63,7 @@ mod pool;
 pub mod redis;
 pub mod request;
 pub mod rng;
+pub mod s3;
 pub mod said;
 pub mod service;
 pub mod snapshot;

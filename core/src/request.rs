@@ -18,6 +18,7 @@ use crate::correlation::{Correlation, header_name};
 use crate::error::Error;
 use crate::outcome::{Fault, Outcome};
 use crate::policy::remaining;
+use crate::s3::Signer;
 
 /// A request to a service, not yet to an endpoint. Cheap to clone: attempts are made from it.
 #[derive(Clone)]
@@ -38,6 +39,8 @@ pub struct Request {
     pub wish: Option<Box<Wish>>,
     /// What it belongs to; `None`: an id is made.
     pub correlation: Option<Correlation>,
+    /// What signs each attempt of it, at the place and the time that attempt is made.
+    pub signer: Option<Box<Signer>>,
 }
 
 impl Request {
@@ -55,6 +58,7 @@ impl Request {
             max_body: None,
             wish: None,
             correlation: None,
+            signer: None,
         }
     }
 

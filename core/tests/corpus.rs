@@ -97,5 +97,7 @@ replays! {
     x_11_words_about_breakers: "redis_record",
     case_004_46_lists_of_instances: "redis_value",
     x_11_replies_of_redis: "resp",
+    x_11_refusals_of_storage: "s3_error",
+    x_11_listings_of_buckets: "s3_list",
     x_11_services_file: "services_file",
 }

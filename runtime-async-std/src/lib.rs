@@ -90,7 +90,7 @@ pub use origin_driver::core::discovery::Candidate;
 pub use origin_driver::core::discovery::delivery::Handler;
 pub use origin_driver::core::notice::Notice;
 pub use origin_driver::core::ops::secrets::Secret;
-pub use origin_driver::core::ops::storage::Object;
+pub use origin_driver::core::ops::storage::{Object, Written};
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
 pub use origin_driver::{
@@ -118,6 +118,8 @@ mod on_async_std {
     pub type Consul = origin_driver::Consul<AsyncStd>;
     /// An own registration.
     pub type Registered = origin_driver::Registered<AsyncStd>;
+    /// An object of storage, read piece by piece: `Storage::download`.
+    pub type Download = origin_driver::Download<AsyncStd>;
     /// One request being put together.
     pub type RequestBuilder = origin_driver::RequestBuilder<AsyncStd>;
     /// The body of a streamed response; read it with `chunk().await`.
@@ -157,6 +159,8 @@ pub mod smol {
     pub type Consul = origin_driver::Consul<Smol>;
     /// An own registration.
     pub type Registered = origin_driver::Registered<Smol>;
+    /// An object of storage, read piece by piece: `Storage::download`.
+    pub type Download = origin_driver::Download<Smol>;
     /// One request being put together.
     pub type RequestBuilder = origin_driver::RequestBuilder<Smol>;
     /// The body of a streamed response; read it with `chunk().await`.

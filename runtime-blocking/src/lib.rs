@@ -134,7 +134,7 @@ pub use origin_driver::core::discovery::Candidate;
 pub use origin_driver::core::discovery::delivery::Handler;
 pub use origin_driver::core::notice::Notice;
 pub use origin_driver::core::ops::secrets::Secret;
-pub use origin_driver::core::ops::storage::Object;
+pub use origin_driver::core::ops::storage::{Object, Written};
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
 pub use origin_driver::{
@@ -155,6 +155,8 @@ pub type Upstream = origin_driver::Upstream<Blocking>;
 pub type Consul = origin_driver::Consul<Blocking>;
 /// An own registration.
 pub type Registered = origin_driver::Registered<Blocking>;
+/// An object of storage, read piece by piece: `Storage::download`.
+pub type Download = origin_driver::Download<Blocking>;
 /// One request being put together.
 pub type RequestBuilder = origin_driver::RequestBuilder<Blocking>;
 /// The body of a streamed response: a [`std::io::Read`].

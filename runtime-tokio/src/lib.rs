@@ -124,7 +124,7 @@ pub use origin_driver::core::discovery::Candidate;
 pub use origin_driver::core::discovery::delivery::Handler;
 pub use origin_driver::core::notice::Notice;
 pub use origin_driver::core::ops::secrets::Secret;
-pub use origin_driver::core::ops::storage::Object;
+pub use origin_driver::core::ops::storage::{Object, Written};
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
 pub use origin_driver::{
@@ -145,6 +145,8 @@ pub type Upstream = origin_driver::Upstream<Tokio>;
 pub type Consul = origin_driver::Consul<Tokio>;
 /// An own registration.
 pub type Registered = origin_driver::Registered<Tokio>;
+/// An object of storage, read piece by piece: `Storage::download`.
+pub type Download = origin_driver::Download<Tokio>;
 /// One request being put together.
 pub type RequestBuilder = origin_driver::RequestBuilder<Tokio>;
 /// The body of a streamed response; read it with `chunk().await`.

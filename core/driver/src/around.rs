@@ -1,7 +1,10 @@
 //! What is around a client: environment variables, the system's resolvers, the Redis of its
 //! configuration. Looked at once, when it is built, and only where its configuration asks for it.
 
+use std::sync::Arc;
+
 use origin_core::discovery::Surroundings;
+use origin_core::s3::{Place, Settings};
 use origin_core::{Config, ConfigError};
 
 use crate::carry::Carrier;
@@ -23,6 +26,16 @@ pub(crate) fn surroundings(config: &Config) -> Surroundings {
         around.resolv_conf = std::fs::read_to_string("/etc/resolv.conf").ok();
     }
     around
+}
+
+/// How requests to storage are signed, with the secrets from where `config` says they are.
+pub(crate) fn storage(config: &Config) -> Result<Arc<Settings>, ConfigError> {
+    let Some(storage) = &config.storage else { return Ok(Arc::default()) };
+    let read = |place: Place<'_>| match place {
+        Place::Variable(name) => std::env::var(name).ok(),
+        Place::File(path) => std::fs::read_to_string(path).ok(),
+    };
+    Settings::of(storage, "storage", read).map(Arc::new)
 }
 
 /// What carries out jobs that are not HTTP, with the Redis of `config` if it has one.

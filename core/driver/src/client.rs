@@ -8,8 +8,9 @@ use std::time::Duration;
 use origin_core::config::{DiscoveryConfig, EndpointConfig, Policy, Rules};
 use origin_core::notice::Notice;
 use origin_core::ops::secrets::{Secrets, Token};
-use origin_core::ops::storage::Storage;
+use origin_core::ops::storage::{SERVICE, Storage, Streams};
 use origin_core::ops::{Caller, Flow};
+use origin_core::s3;
 use origin_core::snapshot::Snapshot;
 use origin_core::{Config, ConfigError, Error};
 
@@ -17,6 +18,7 @@ use crate::around;
 use crate::checks;
 use crate::consul::Consul;
 use crate::custom::CheckTarget;
+use crate::download::Download;
 use crate::expect::{Expect, Expectations};
 use crate::hub::{Customs, Hub};
 use crate::identity::Identity;
@@ -66,10 +68,12 @@ impl<R: Runtime> Client<R> {
         Ok(Upstream::new(self.hub.clone(), self.hub.slot(name)?))
     }
 
-    /// Object storage: the service `storage`.
+    /// Object storage: the service `storage`, with the credentials of the configuration. A handle
+    /// keeps those that were in force when it was made; [`Client::reconfigure`] reads variables
+    /// and files anew.
     #[must_use]
     pub fn storage(&self) -> Storage<Client<R>> {
-        Storage::new(self.clone())
+        Storage::new(self.clone(), self.hub.storage())
     }
 
     /// Secrets (Vault): the service `secrets`. Without a token its calls say so.
@@ -127,6 +131,14 @@ impl<R: Runtime> Caller for Client<R> {
             Ok(slot) => R::run(self.hub.clone(), slot, flow),
             Err(error) => R::ready(Err(error)),
         }
+    }
+}
+
+impl<R: Runtime> Streams for Client<R> {
+    type Download = Download<R>;
+
+    fn download(&self, download: Result<s3::Download, Error>) -> Download<R> {
+        Download::new(self.hub.clone(), self.hub.slot(SERVICE), download)
     }
 }
 

@@ -134,6 +134,9 @@ impl<R: Runtime> Flight<R> {
     pub(crate) fn request(&self, shot: &mut Shot) -> http::Request<Bytes> {
         let (uri, host) = std::mem::take(&mut shot.to);
         let mut request = self.request.to(uri, host);
+        if let Some(signer) = &self.request.signer {
+            signer.sign(&mut request, self.hub.runtime.wall());
+        }
         if let Some(told) = shot.told.take() {
             request.headers_mut().extend(*told);
         }

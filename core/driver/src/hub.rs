@@ -15,6 +15,7 @@ use origin_core::discovery::plan::configured;
 use origin_core::job::{Asker, JobId, JobOutcome, Poll};
 use origin_core::notice::Notice;
 use origin_core::ops::secrets::Token;
+use origin_core::s3::Settings;
 use origin_core::snapshot::Snapshot;
 use origin_core::{Config, ConfigError, Error, Service, Time};
 
@@ -95,6 +96,8 @@ pub struct Hub<R> {
     max_body: AtomicU64,
     pub(crate) seed: u64,
     pub(crate) token: Option<Token>,
+    /// How requests to storage are signed.
+    storage: RwLock<Arc<Settings>>,
     pub(crate) directory: Option<Mutex<Directory>>,
     /// Consul for the application, where it is configured.
     pub(crate) desk: Option<Desk>,
@@ -136,6 +139,7 @@ impl<R: Runtime> Hub<R> {
             runtime: Arc::new(runtime),
             seed,
             token,
+            storage: RwLock::new(around::storage(&config)?),
             directory,
             desk,
             sharing,
@@ -158,6 +162,16 @@ impl<R: Runtime> Hub<R> {
             hub.open(now, &name)?;
         }
         Ok(hub)
+    }
+
+    /// How requests to storage are signed at present.
+    pub(crate) fn storage(&self) -> Arc<Settings> {
+        self.storage.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Signs requests to storage so from now on.
+    pub(crate) fn set_storage(&self, settings: Arc<Settings>) {
+        *self.storage.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
     /// The configuration in force.

@@ -21,6 +21,7 @@
 //! | `checks.rs`, `custom.rs`, `guards.rs` | health checks: polling, those of applications, results |
 //! | `sharing.rs` | breaker knowledge shared with other nodes: polling, results |
 //! | `cache/` | remembered answers around one call, here and in Redis |
+//! | `download.rs` | objects read to their end over broken connections |
 //! | `roots.rs`, `identity.rs`, `expect.rs`, `secure.rs` | certificates as applications give them, and exchange them |
 //! | `tls/` | how they are enforced, shared by all adapters (feature `rustls`) |
 //! | `hyper.rs`, `watched.rs` | connections shared by the async adapters |
@@ -135,6 +136,7 @@ mod client;
 mod close;
 mod consul;
 mod custom;
+mod download;
 mod expect;
 mod flight;
 mod guards;
@@ -160,6 +162,7 @@ pub use cache::Purging;
 pub use client::{Builder, Client};
 pub use consul::{Agents, Consul, Goal, Registered};
 pub use custom::{CheckTarget, command_check};
+pub use download::Download;
 pub use expect::{Expect, Expectations, Verify};
 pub use hub::{Hub, Slot};
 pub use identity::{Identity, TlsFiles};

@@ -8,6 +8,7 @@ use origin_core::discovery::directory::Resolution;
 use origin_core::discovery::plan::configured;
 use origin_core::{Config, ConfigError};
 
+use crate::around;
 use crate::checks;
 use crate::hub::{Hub, Slot, lock};
 use crate::runtime::Runtime;
@@ -20,6 +21,7 @@ impl<R: Runtime> Hub<R> {
         let now = self.runtime.now();
         let mut present = self.write_config();
         fixed(&present, &next, self.seed)?;
+        let storage = around::storage(&next)?;
         let slots: Vec<Arc<Slot>> = self.read_slots().values().cloned().collect();
         // Everything that can be refused is refused before anything changes.
         let mut news = Vec::with_capacity(slots.len());
@@ -54,6 +56,7 @@ impl<R: Runtime> Hub<R> {
             slot.moved.notify(usize::MAX);
         }
         self.set_max_body(next.limits.body);
+        self.set_storage(storage);
         *present = Arc::new(next);
         drop(present);
         self.news.notify(usize::MAX);

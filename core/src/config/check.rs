@@ -275,6 +275,9 @@ impl Config {
         if let Some(redis) = &self.redis {
             redis::Settings::of(redis, "redis")?;
         }
+        if let Some(storage) = &self.storage {
+            storage.check("storage")?;
+        }
         if let Some(all) = &self.cache {
             cache::Settings::of(all, "cache")?;
         }

@@ -33,7 +33,7 @@ macro_rules! shown_as_is {
     )*};
 }
 
-shown_as_is!(u16 u32 u64 usize f64);
+shown_as_is!(u8 u16 u32 u64 usize f64);
 
 impl Value for Duration {
     fn show(&self) -> String {

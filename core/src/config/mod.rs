@@ -36,6 +36,7 @@ pub mod registration;
 pub mod removal;
 pub mod retry;
 pub mod sources;
+pub mod storage;
 pub mod throttle;
 pub mod timeout;
 pub mod tokens;
@@ -81,6 +82,7 @@ pub use registration::{
 pub use removal::RemovalConfig;
 pub use retry::RetryConfig;
 pub use sources::{EnvironmentConfig, FileConfig, SnapshotConfig};
+pub use storage::StorageConfig;
 pub use throttle::ThrottleConfig;
 pub use timeout::AdaptiveTimeoutConfig;
 pub use tokens::{TokensConfig, TokensMode};
@@ -109,6 +111,8 @@ pub struct Config {
     pub services: BTreeMap<String, ServiceConfig>,
     /// A Redis that clients share: the second level of what they remember. `None`: none.
     pub redis: Option<RedisConfig>,
+    /// How requests to storage are signed. `None`: not at all.
+    pub storage: Option<StorageConfig>,
     /// What is remembered of the answers of every service that does not say otherwise. `None`:
     /// nothing. The service `secrets` is never cached.
     pub cache: Option<CacheConfig>,

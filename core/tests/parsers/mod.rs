@@ -10,6 +10,7 @@ mod consul;
 mod dns;
 mod local;
 mod redis;
+mod s3;
 
 use std::fmt::{Debug, Display};
 
@@ -23,7 +24,7 @@ pub(crate) type Verdict = Result<(), String>;
 pub(crate) type Parser = fn(name: &str, bytes: &[u8]) -> Verdict;
 
 /// All of them, by name.
-pub(crate) const TARGETS: [(&str, Parser); 20] = [
+pub(crate) const TARGETS: [(&str, Parser); 22] = [
     ("cache_control", cache::control),
     ("cache_record", cache::record),
     ("consul_agent", consul::agent),
@@ -43,6 +44,8 @@ pub(crate) const TARGETS: [(&str, Parser); 20] = [
     ("redis_record", redis::record),
     ("redis_value", redis::value),
     ("resp", redis::reply),
+    ("s3_error", s3::error),
+    ("s3_list", s3::page),
     ("services_file", local::services_file),
 ];
 

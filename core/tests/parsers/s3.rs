@@ -1,0 +1,37 @@
+//! What object storage answers.
+
+use http::{HeaderMap, Method};
+use origin_core::s3::error::StorageError;
+use origin_core::s3::list::{self, BadPage};
+
+use super::{Verdict, discreet, text};
+
+/// A page of a listing: every entry complete, and no page without end.
+pub(crate) fn page(_: &str, bytes: &[u8]) -> Verdict {
+    match list::read(bytes) {
+        Ok(page) => {
+            assert!(page.objects.iter().all(|entry| !entry.key.is_empty()));
+            assert!(page.prefixes.iter().all(|prefix| !prefix.is_empty()));
+            assert!(page.next.is_none_or(|next| !next.is_empty()));
+            Ok(())
+        }
+        Err(BadPage::Unreadable(why)) => {
+            discreet(&text(&why), bytes);
+            Err(why.to_string())
+        }
+        Err(BadPage::Refused(error)) => Err(error.to_string()),
+    }
+}
+
+/// An error document: what is shown of it is short and fit for a line of a log. Whether it was
+/// one at all shows in the code: that of the status is `SlowDown`.
+pub(crate) fn error(_: &str, bytes: &[u8]) -> Verdict {
+    let error = StorageError::of(&Method::GET, 503, &HeaderMap::new(), bytes);
+    let shown = text(&error);
+    assert!(shown.len() <= 1_024 && shown.chars().all(|c| (' '..='~').contains(&c)), "{shown}");
+    assert!(!shown.contains("hunter2"), "it repeats the message: {shown}");
+    match error.code {
+        origin_core::s3::Code::SlowDown => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,138 @@
+//! What the operations make of answers, without a wire.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, clippy::disallowed_types)] // test code
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::header::{DATE, ETAG};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use origin_core::config::StorageConfig;
+use origin_core::ops::storage::Storage;
+use origin_core::ops::{Caller, Flow, Step};
+use origin_core::s3::{ByteRange, Code, GetOptions, ListOptions, SecretText, Settings};
+use origin_core::{Error, Report, Request, Response};
+
+/// Answers what it was given, in order, and notes what it was asked.
+#[derive(Clone, Debug, Default)]
+struct Script(Arc<Mutex<(Vec<Response>, Vec<Request>)>>);
+
+impl Caller for Script {
+    type Reply<T: Send + 'static> = Result<T, Error>;
+
+    fn run<F: Flow>(&self, mut flow: F) -> Result<F::Output, Error> {
+        let mut reply = None;
+        loop {
+            match flow.next(reply)? {
+                Step::Done(output) => return Ok(output),
+                Step::Send(request) => {
+                    let mut script = self.0.lock().unwrap();
+                    script.1.push(request);
+                    reply = Some(script.0.remove(0));
+                }
+            }
+        }
+    }
+}
+
+fn answer(status: u16, headers: &[(http::HeaderName, &'static str)], body: &str) -> Response {
+    let pair = |(name, value): &(http::HeaderName, &'static str)| {
+        (name.clone(), HeaderValue::from_static(value))
+    };
+    Response {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers: headers.iter().map(pair).collect::<HeaderMap>(),
+        body: Bytes::copy_from_slice(body.as_bytes()),
+        report: Report::default(),
+    }
+}
+
+fn storage(answers: Vec<Response>) -> (Storage<Script>, Script) {
+    let config = StorageConfig {
+        access_key: Some("k".to_owned()),
+        secret_key: SecretText::new("s3cret"),
+        ..StorageConfig::default()
+    };
+    let settings = Settings::of(&config, "storage", |_| None).unwrap();
+    let script = Script::default();
+    script.0.lock().unwrap().0 = answers;
+    (Storage::new(script.clone(), Arc::new(settings)), script)
+}
+
+fn code<T>(result: Result<T, Error>) -> Code {
+    match result {
+        Err(Error::Storage { error, .. }) => error.code,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("no error"),
+    }
+}
+
+const SKEWED: &str = "<Error><Code>RequestTimeTooSkewed</Code></Error>";
+const THEN: (http::HeaderName, &str) = (DATE, "Fri, 24 May 2013 00:00:00 GMT");
+
+#[test]
+fn the_clock_is_corrected_once_and_for_all_pages() {
+    let page = |next: &str| {
+        format!(
+            "<ListBucketResult><Contents><Key>k</Key><Size>1</Size></Contents>\
+             <IsTruncated>true</IsTruncated><NextContinuationToken>{next}</NextContinuationToken>\
+             </ListBucketResult>"
+        )
+    };
+    let (storage, script) = storage(vec![
+        answer(403, &[THEN], SKEWED),
+        answer(200, &[], &page("a")),
+        answer(200, &[], &page("b")),
+        answer(403, &[THEN], SKEWED),
+    ]);
+    let listed = storage.list_objects("b", &ListOptions::default(), 10);
+    assert_eq!(code(listed), Code::RequestTimeTooSkewed);
+    let asked = &script.0.lock().unwrap().1;
+    let at: Vec<bool> = asked.iter().map(|r| r.signer.as_ref().unwrap().is_at()).collect();
+    assert_eq!(at, [false, true, true, true]);
+    assert_eq!(asked[2].path.query(), Some("continuation-token=a&encoding-type=url&list-type=2"));
+}
+
+#[test]
+fn a_head_that_is_refused_is_asked_once_more_by_the_clock_of_the_server() {
+    let denied = || answer(403, &[THEN], "");
+    let (storage, script) = storage(vec![denied(), denied(), denied()]);
+    let head = storage.head_object("b", "k", &GetOptions::default());
+    assert_eq!(code(head), Code::AccessDenied);
+    assert_eq!(script.0.lock().unwrap().1.len(), 2);
+    assert_eq!(code(storage.get_object("b", "k")), Code::AccessDenied);
+    assert_eq!(script.0.lock().unwrap().1.len(), 3, "a GET says why, and it was not the clock");
+}
+
+#[test]
+fn pages_in_a_circle_end() {
+    let page = "<ListBucketResult><IsTruncated>true</IsTruncated>\
+                <NextContinuationToken>a</NextContinuationToken></ListBucketResult>";
+    let (storage, _) = storage(vec![answer(200, &[], page), answer(200, &[], page)]);
+    let listed = storage.list_objects("b", &ListOptions::default(), 10);
+    assert!(matches!(listed, Err(Error::Decode { .. })));
+}
+
+#[test]
+fn another_part_than_asked_for_is_no_object() {
+    let whole = || answer(200, &[(ETAG, "\"e\"")], "abc");
+    let (storage, script) = storage(vec![whole(), answer(206, &[], "a"), whole()]);
+    let part = GetOptions::range(ByteRange::From(1));
+    assert_eq!(code(storage.get_object_with("b", "k", &part)), Code::RangeIgnored);
+    assert_eq!(code(storage.get_object("b", "k")), Code::RangeIgnored);
+    let object = storage.get_object("b", "k").unwrap();
+    assert_eq!((object.etag.as_deref(), object.bytes.as_ref()), (Some("\"e\""), &b"abc"[..]));
+    let shown = format!("{storage:?} {:?}", script.0.lock().unwrap().1);
+    assert!(!shown.contains("s3cret"), "{shown}");
+}
+
+#[test]
+fn nothing_is_deleted_twice() {
+    let none = "<Error><Code>NoSuchKey</Code></Error>";
+    let bucket = "<Error><Code>NoSuchBucket</Code></Error>";
+    let (storage, _) =
+        storage(vec![answer(204, &[], ""), answer(404, &[], none), answer(404, &[], bucket)]);
+    storage.delete_object("b", "k").unwrap();
+    storage.delete_object("b", "k").unwrap();
+    assert_eq!(code(storage.delete_object("b", "k")), Code::NoSuchBucket);
+}
