@@ -14,6 +14,7 @@ use crate::consul::registrar::Refused;
 use crate::discovery::DiscoveryError;
 use crate::request::Report;
 use crate::service::Overload;
+use crate::vault::VaultError;
 
 /// Everything that can go wrong with a call, and with building a client.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -110,6 +111,15 @@ pub enum Error {
     Consul {
         /// What is wrong; [`ConsulError::is_permission`] tells a token that may not.
         error: Box<ConsulError>,
+        /// How it came about.
+        report: Option<Box<Report>>,
+    },
+    /// What Vault says to a typed call; without a report it was not asked, because the request
+    /// cannot be made.
+    #[error("{error}")]
+    Vault {
+        /// What is wrong; [`VaultError::next`] says what to do about it.
+        error: Box<VaultError>,
         /// How it came about.
         report: Option<Box<Report>>,
     },
@@ -225,6 +235,7 @@ impl Error {
         match self {
             Error::Config(_) => None,
             Error::Consul { .. } | Error::Registration(_) => Some(crate::ops::consul::SERVICE),
+            Error::Vault { .. } => Some(crate::ops::secrets::SERVICE),
             Error::Request { service, .. }
             | Error::Credential { service, .. }
             | Error::Discovery { service, .. }
@@ -240,9 +251,9 @@ impl Error {
     /// How an ended call came about, where that is known.
     fn report(&self) -> Option<&Report> {
         match self {
-            Error::Status { report, .. } | Error::Consul { report: Some(report), .. } => {
-                Some(report)
-            }
+            Error::Status { report, .. }
+            | Error::Consul { report: Some(report), .. }
+            | Error::Vault { report: Some(report), .. } => Some(report),
             _ => self.failure().map(|failure| &failure.report),
         }
     }
@@ -252,6 +263,15 @@ impl Error {
     pub fn consul(&self) -> Option<&ConsulError> {
         match self {
             Error::Consul { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// What Vault said, where it did.
+    #[must_use]
+    pub fn vault(&self) -> Option<&VaultError> {
+        match self {
+            Error::Vault { error, .. } => Some(error),
             _ => None,
         }
     }
@@ -281,6 +301,7 @@ impl Error {
             Error::Discovery { .. } | Error::Body { .. } => true,
             Error::Status { status, .. } => *status >= 500 || *status == 429,
             Error::Consul { error, .. } => error.retryable(),
+            Error::Vault { error, .. } => error.retryable(),
             _ => self.failure().is_some_and(|f| f.why != Why::NotRepeatable),
         }
     }
@@ -346,6 +367,7 @@ impl Error {
                 "give the client a token with a policy that allows it"
             }
             Error::Consul { .. } => "see what Consul says about the request",
+            Error::Vault { error, .. } => error.next().text(),
             Error::Registration(_) => "correct what it names",
         }
     }

@@ -65,6 +65,7 @@ pub mod rng;
 pub mod service;
 pub mod snapshot;
 pub mod time;
+pub mod vault;
 
 pub use address::Address;
 pub use call::{Action, Call, CallSpec, Event, Verdict};

@@ -39,6 +39,7 @@ pub mod sources;
 pub mod throttle;
 pub mod timeout;
 pub mod tokens;
+pub mod vault;
 pub mod watch;
 
 use std::collections::BTreeMap;
@@ -84,6 +85,7 @@ pub use sources::{EnvironmentConfig, FileConfig, SnapshotConfig};
 pub use throttle::ThrottleConfig;
 pub use timeout::AdaptiveTimeoutConfig;
 pub use tokens::{TokensConfig, TokensMode};
+pub use vault::{KvVersion, VaultAuth, VaultConfig, VaultList, VaultRenewConfig};
 pub use watch::{WatchBackoff, WatchConfig};
 
 use crate::discovery::Role;

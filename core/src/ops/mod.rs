@@ -3,6 +3,7 @@
 //! is the [`Caller`]'s: a `Result` in the blocking crate, a future of one in the async crates.
 
 pub mod consul;
+pub mod origin_vault;
 pub mod secrets;
 pub mod storage;
 
@@ -68,6 +69,9 @@ pub fn encode_query(text: &str) -> String {
 pub(crate) fn segments(text: &str) -> String {
     text.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
+
+#[cfg(test)]
+pub(crate) mod fake;
 
 #[cfg(test)]
 mod tests {
