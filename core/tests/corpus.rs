@@ -94,8 +94,13 @@ replays! {
     x_11_environment: "environment",
     x_11_kept: "kept",
     x_11_origin_toml: "origin_toml",
+    x_11_origin_vault: "origin_vault",
     x_11_words_about_breakers: "redis_record",
     case_004_46_lists_of_instances: "redis_value",
     x_11_replies_of_redis: "resp",
     x_11_services_file: "services_file",
+    x_11_vault_auth: "vault_auth",
+    x_11_vault_error: "vault_error",
+    x_11_vault_health: "vault_health",
+    x_11_vault_kv: "vault_kv",
 }

@@ -20,6 +20,7 @@ use crate::policy::{
 };
 use crate::redis;
 use crate::time::DurationText;
+use crate::vault;
 
 /// A refused configuration: which field, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -244,6 +245,9 @@ impl Config {
         }
         if let Some(redis) = &self.redis {
             redis::Settings::of(redis, "redis")?;
+        }
+        if let Some(own) = &self.vault {
+            vault::Settings::of(own, "vault")?;
         }
         if let Some(all) = &self.cache {
             cache::Settings::of(all, "cache")?;

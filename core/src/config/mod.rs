@@ -111,6 +111,9 @@ pub struct Config {
     pub services: BTreeMap<String, ServiceConfig>,
     /// A Redis that clients share: the second level of what they remember. `None`: none.
     pub redis: Option<RedisConfig>,
+    /// How the client gets its Vault token and keeps it alive. `None`: it uses the one it is given
+    /// as it is.
+    pub vault: Option<VaultConfig>,
     /// What is remembered of the answers of every service that does not say otherwise. `None`:
     /// nothing. The service `secrets` is never cached.
     pub cache: Option<CacheConfig>,

@@ -1,17 +1,15 @@
 //! The other vault over a scripted service (contracts §2.8).
 
-use std::sync::Mutex;
-
 use proptest::prelude::*;
 
 use super::*;
-use crate::ops::fake::Fake;
+use crate::ops::fake::{Fake, Shared};
 
 const FACTOR: &str = "pl4nted-factor";
 const TOKEN: &str = "pl4nted-session";
 
 #[derive(Default)]
-struct Pocket(Mutex<Session>, Mutex<Time>);
+struct Pocket(Shared<Session>, Shared<Time>);
 
 impl Wallet for Arc<Pocket> {
     fn token(&self) -> Option<Token> {

@@ -1,11 +1,9 @@
 //! The typed client over a scripted service: what is sent, what may be repeated, and that a token
 //! exchanged meanwhile fails no call.
 
-use std::sync::Mutex;
-
 use super::*;
 use crate::config::{VaultConfig, VaultList};
-use crate::ops::fake::Fake;
+use crate::ops::fake::{Fake, Shared};
 
 const PLANTED: &str = "pl4nted-t0ken";
 
@@ -117,7 +115,7 @@ fn health_is_asked_without_a_token() {
     assert!(fake.sent().iter().all(|sent| !sent.headers.contains_key("x-vault-token")));
 }
 
-struct Rotating(Mutex<(u32, Vec<&'static str>)>);
+struct Rotating(Shared<(u32, Vec<&'static str>)>);
 
 impl Tokens for Arc<Rotating> {
     fn token(&self) -> Option<Token> {
@@ -140,7 +138,7 @@ fn case_000_a_token_exchanged_under_way_fails_no_call_and_a_denial_is_asked_once
         Ok("new") => (200, r#"{"data":{"k":"v"}}"#.to_owned()),
         _ => (403, r#"{"errors":["permission denied"]}"#.to_owned()),
     };
-    let rotating = |tokens: &[&'static str]| Arc::new(Rotating(Mutex::new((0, tokens.to_vec()))));
+    let rotating = |tokens: &[&'static str]| Arc::new(Rotating(Shared::new((0, tokens.to_vec()))));
     let fake = Fake::new(only_new);
     let client = |tokens: &Arc<Rotating>| {
         Secrets::with(fake.clone(), Settings::default(), Box::new(tokens.clone()))

@@ -346,7 +346,7 @@ mod tests {
             assert_eq!(refused(|c| c.namespace = Some(bad.to_owned())), "vault.namespace");
         }
         assert_eq!(
-            refused(|c| drop(c.mounts.insert("a//b".into(), KvVersion::V2))),
+            refused(|c| c.mounts = [("a//b".to_owned(), KvVersion::V2)].into()),
             "vault.mounts.a//b"
         );
         for span in [Duration::ZERO, ms(9), Duration::MAX] {

@@ -10,6 +10,7 @@ mod consul;
 mod dns;
 mod local;
 mod redis;
+mod vault;
 
 use std::fmt::{Debug, Display};
 
@@ -23,7 +24,7 @@ pub(crate) type Verdict = Result<(), String>;
 pub(crate) type Parser = fn(name: &str, bytes: &[u8]) -> Verdict;
 
 /// All of them, by name.
-pub(crate) const TARGETS: [(&str, Parser); 20] = [
+pub(crate) const TARGETS: [(&str, Parser); 25] = [
     ("cache_control", cache::control),
     ("cache_record", cache::record),
     ("consul_agent", consul::agent),
@@ -39,11 +40,16 @@ pub(crate) const TARGETS: [(&str, Parser); 20] = [
     ("document", local::document),
     ("environment", local::environment),
     ("kept", local::kept),
+    ("origin_vault", vault::origin),
     ("origin_toml", local::origin_toml),
     ("redis_record", redis::record),
     ("redis_value", redis::value),
     ("resp", redis::reply),
     ("services_file", local::services_file),
+    ("vault_auth", vault::auth),
+    ("vault_error", vault::error),
+    ("vault_health", vault::health),
+    ("vault_kv", vault::kv),
 ];
 
 /// The parser called `target`.

@@ -216,7 +216,7 @@ impl Desk {
         self.closing = true;
         self.leases.close(now, &self.rules.leases);
         if self.leases.is_empty() || self.nodes.is_empty() {
-            self.leases = Leases::default();
+            self.leases.forget();
             self.close_keeper(now);
         }
     }
@@ -252,7 +252,7 @@ impl Desk {
         self.out.retain(|out| now < out.deadline.plus(super::event::LATE));
         if self.closing && (self.leases.is_empty() || self.token(now).is_none()) {
             // Without a token the leases cannot be given back: they end by themselves.
-            self.leases = Leases::default();
+            self.leases.forget();
             self.close_keeper(now);
         }
         // Without a token, and with nobody to ask, there is nothing to do for either.

@@ -190,6 +190,11 @@ impl Leases {
         }
     }
 
+    /// Lets go of all of them without giving them back.
+    pub fn forget(&mut self) {
+        self.entries.clear();
+    }
+
     /// What to do now, or when to ask again, unless something is told before.
     pub fn poll(&mut self, now: Time, settings: &Settings, rng: &mut Pcg32) -> Poll {
         let lost = |entry: &Entry| {
