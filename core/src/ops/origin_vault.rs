@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::request::{Request, Response, json_reason};
 use crate::time::{Time, nanos};
 use crate::vault::Token;
+use crate::vault::wire::Object;
 
 /// Name of the service in the discovery document.
 pub const SERVICE: &str = "origin-vault";
@@ -274,7 +275,8 @@ fn good(status: u16) -> Result<(), Bad> {
 }
 
 fn read<T: DeserializeOwned>(what: &'static str, body: &[u8]) -> Result<T, Bad> {
-    serde_json::from_slice(body).map_err(|e| Bad::Unreadable(what, json_reason(&e)))
+    let read = serde_json::from_slice::<Object<T>>(body);
+    read.map(|object| object.0).map_err(|e| Bad::Unreadable(what, json_reason(&e)))
 }
 
 fn refuse(reason: &str) -> Error {
@@ -360,7 +362,8 @@ pub fn parse_session(body: &[u8]) -> Result<(Token, Duration), Error> {
         expires_in: Option<u64>,
     }
     let bad = |reason| Error::Decode { service: SERVICE.into(), what: "session", reason };
-    let raw: Raw = serde_json::from_slice(body).map_err(|e| bad(json_reason(&e)))?;
+    let raw = serde_json::from_slice::<Object<Raw>>(body);
+    let Object(raw) = raw.map_err(|e| bad(json_reason(&e)))?;
     if raw.access_token.bearer().is_none() {
         return Err(bad("its token cannot be a header".to_owned()));
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Unreadable, VaultError};
 use super::settings::{Auth, Settings};
 use super::token::Token;
-use super::wire::{Api, Envelope, Exchange, data, open, or_default};
+use super::wire::{Api, Envelope, Exchange, Object, data, open, or_default};
 
 /// A token with what Vault says about it. `Debug` does not show it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -163,7 +163,7 @@ fn grant(
     body: &[u8],
 ) -> Result<Option<Grant>, VaultError> {
     let envelope: Envelope<serde::de::IgnoredAny, RawGrant> = open(settings, what, status, body)?;
-    let Some(raw) = envelope.auth else { return Ok(None) };
+    let Some(Object(raw)) = envelope.auth else { return Ok(None) };
     let token = Token::read(raw.client_token.as_bytes()).filter(|token| token.value().is_some());
     Ok(Some(Grant {
         token: token.ok_or_else(|| VaultError::unreadable(what, Unreadable::Token))?,

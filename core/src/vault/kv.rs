@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::error::{Unreadable, VaultError};
 use super::lease::{self, Lease};
 use super::settings::Settings;
-use super::wire::{self, Api, Envelope, Exchange, data, json, open, or_default};
+use super::wire::{self, Api, Envelope, Exchange, Object, data, json, open, or_default};
 use crate::config::KvVersion;
 
 /// What a secret consists of.
@@ -287,7 +287,9 @@ pub fn parse_read(
             let envelope: Envelope<Data> = open(settings, SECRET, status, body)?;
             let lease = lease::of(&envelope)?;
             let (data, lease_seconds) = (envelope.data, envelope.lease_duration);
-            let data = data.ok_or_else(|| VaultError::unreadable(SECRET, Unreadable::Missing))?;
+            let Some(Object(data)) = data else {
+                return Err(VaultError::unreadable(SECRET, Unreadable::Missing));
+            };
             Ok(Content { data, lease_seconds, lease, version: None })
         }
         KvVersion::V2 => parse_version(settings, status, body),
@@ -297,7 +299,7 @@ pub fn parse_read(
 #[derive(Deserialize)]
 struct Second {
     data: Option<Data>,
-    metadata: Version,
+    metadata: Object<Version>,
 }
 
 fn parse_version(settings: &Settings, status: u16, body: &[u8]) -> Result<Content, VaultError> {
@@ -305,7 +307,7 @@ fn parse_version(settings: &Settings, status: u16, body: &[u8]) -> Result<Conten
         // The body of "nothing there" is a list of no errors, or anything a proxy says.
         let gone = json::<Envelope<Second>>(settings, SECRET, body).ok().and_then(|e| e.data);
         return Err(match gone {
-            Some(Second { metadata, .. }) => {
+            Some(Object(Second { metadata: Object(metadata), .. })) => {
                 VaultError::Deleted { version: metadata.version, destroyed: metadata.destroyed }
             }
             None => VaultError::NotFound,
@@ -314,7 +316,7 @@ fn parse_version(settings: &Settings, status: u16, body: &[u8]) -> Result<Conten
     let envelope: Envelope<Second> = open(settings, SECRET, status, body)?;
     let lease_seconds = envelope.lease_duration;
     let missing = || VaultError::unreadable(SECRET, Unreadable::Missing);
-    let Second { data, metadata } = envelope.data.ok_or_else(missing)?;
+    let Object(Second { data, metadata: Object(metadata) }) = envelope.data.ok_or_else(missing)?;
     let data = data
         .ok_or(VaultError::Deleted { version: metadata.version, destroyed: metadata.destroyed })?;
     Ok(Content { data, lease_seconds, lease: None, version: Some(metadata) })
@@ -352,7 +354,7 @@ pub fn parse_answer(
     let envelope: Envelope<Data> = json(settings, "the answer", body)?;
     let lease = lease::of(&envelope)?;
     let lease_seconds = envelope.lease_duration;
-    Ok(envelope.data.map(|data| Content { data, lease_seconds, lease, version: None }))
+    Ok(envelope.data.map(|Object(data)| Content { data, lease_seconds, lease, version: None }))
 }
 
 /// The names of a list; empty when there are none (404).
@@ -396,7 +398,7 @@ struct RawMetadata {
     #[serde(default, deserialize_with = "or_default")]
     cas_required: bool,
     #[serde(default, deserialize_with = "or_default")]
-    versions: BTreeMap<u64, RawVersion>,
+    versions: BTreeMap<u64, Object<RawVersion>>,
     #[serde(default, deserialize_with = "or_default")]
     custom_metadata: BTreeMap<String, String>,
 }
@@ -411,7 +413,7 @@ pub fn parse_metadata(
     body: &[u8],
 ) -> Result<Metadata, VaultError> {
     let raw: RawMetadata = data(settings, "the metadata", status, body)?;
-    let version = |(version, raw): (u64, RawVersion)| {
+    let version = |(version, Object(raw)): (u64, Object<RawVersion>)| {
         let RawVersion { created_time, deletion_time, destroyed } = raw;
         (version, Version { version, created_time, deletion_time, destroyed })
     };

@@ -122,6 +122,12 @@ fn case_000_44_absent_deleted_and_conflict_are_different_things() {
     assert_eq!(parse_write(&s, KvVersion::V2, 200, written).unwrap().unwrap().version, 1);
     assert_eq!(parse_write(&s, KvVersion::V1, 204, b""), Ok(None));
     assert_eq!(parse_answer(&s, 204, b""), Ok(None));
+    // A list is no object with its fields in that order.
+    for body in [&br#"{"data":[1,2,3]}"#[..], br#"["","",0]"#] {
+        assert!(parse_metadata(&s, 200, body).is_err());
+        assert!(parse_write(&s, KvVersion::V2, 200, body).is_err());
+        assert!(parse_answer(&s, 200, body).is_err());
+    }
     // An error envelope inside a success is no secret.
     for body in
         [&br#"{"errors":["x"]}"#[..], b"{}", br#"{"data":null}"#, b"[]", b"", br#"{"data":[]}"#]

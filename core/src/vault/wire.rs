@@ -2,11 +2,14 @@
 //! JSON within limits. What is asked for is in the other files.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::error::{Unreadable, VaultError};
@@ -211,7 +214,7 @@ pub(super) fn json<'a, T: Deserialize<'a>>(
     if body.len() > most {
         return Err(VaultError::TooLarge { bytes: body.len(), most });
     }
-    serde_json::from_slice(body).map_err(|e| {
+    serde_json::from_slice::<Object<T>>(body).map(|object| object.0).map_err(|e| {
         let why = if e.is_data() { Unreadable::Shape } else { Unreadable::NotJson };
         VaultError::Unreadable { what: what.into(), why, line: e.line(), column: e.column() }
     })
@@ -227,9 +230,29 @@ pub(super) struct Envelope<D, A = serde::de::IgnoredAny> {
     #[serde(default, deserialize_with = "or_default")]
     pub renewable: bool,
     #[serde(default = "none")]
-    pub data: Option<D>,
+    pub data: Option<Object<D>>,
     #[serde(default = "none")]
-    pub auth: Option<A>,
+    pub auth: Option<Object<A>>,
+}
+
+/// A JSON object and nothing else. Derived readers take a list for the fields in their order, and
+/// what is missing at its end for absent: that would be a half-filled value.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Object<T>, M::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        from.deserialize_map(Fields(PhantomData))
+    }
 }
 
 fn none<T>() -> Option<T> {
@@ -265,7 +288,8 @@ pub(super) fn data<'a, D: Deserialize<'a>>(
     body: &'a [u8],
 ) -> Result<D, VaultError> {
     let envelope: Envelope<D> = open(settings, what, status, body)?;
-    envelope.data.ok_or_else(|| VaultError::unreadable(what, Unreadable::Missing))
+    let data = envelope.data.map(|data| data.0);
+    data.ok_or_else(|| VaultError::unreadable(what, Unreadable::Missing))
 }
 
 /// For fields where Vault writes `null` for empty.
