@@ -16,6 +16,7 @@ use crate::request::{Report, Response};
 use crate::s3::StorageError;
 use crate::said::Said;
 use crate::service::Overload;
+use crate::vault::VaultError;
 
 /// Everything that can go wrong with a call, and with building a client.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -137,6 +138,15 @@ pub enum Error {
         /// How it came about, where one call alone is concerned.
         report: Option<Box<Report>>,
     },
+    /// What Vault says to a typed call; without a report it was not asked, because the request
+    /// cannot be made.
+    #[error("{error}")]
+    Vault {
+        /// What is wrong; [`VaultError::next`] says what to do about it.
+        error: Box<VaultError>,
+        /// How it came about.
+        report: Option<Box<Report>>,
+    },
     /// Yours: the service is not registered, or deregistered, here. Nothing was sent.
     #[error("consul: {0}")]
     Registration(#[from] Refused),
@@ -250,6 +260,7 @@ impl Error {
             Error::Config(_) => None,
             Error::Consul { .. } | Error::Registration(_) => Some(crate::ops::consul::SERVICE),
             Error::Storage { .. } => Some(crate::ops::storage::SERVICE),
+            Error::Vault { .. } => Some(crate::ops::secrets::SERVICE),
             Error::Request { service, .. }
             | Error::Credential { service, .. }
             | Error::Discovery { service, .. }
@@ -268,7 +279,8 @@ impl Error {
             Error::Status { report, .. }
             | Error::Rejected { report, .. }
             | Error::Consul { report: Some(report), .. }
-            | Error::Storage { report: Some(report), .. } => Some(report),
+            | Error::Storage { report: Some(report), .. }
+            | Error::Vault { report: Some(report), .. } => Some(report),
             _ => self.failure().map(|failure| &failure.report),
         }
     }
@@ -317,6 +329,15 @@ impl Error {
         }
     }
 
+    /// What Vault said, where it did.
+    #[must_use]
+    pub fn vault(&self) -> Option<&VaultError> {
+        match self {
+            Error::Vault { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
     /// Attempts that were made.
     #[must_use]
     pub fn attempts(&self) -> usize {
@@ -344,6 +365,7 @@ impl Error {
             Error::Status { status, .. } => *status >= 500 || *status == 429,
             Error::Consul { error, .. } => error.retryable(),
             Error::Storage { error, .. } => error.retryable(),
+            Error::Vault { error, .. } => error.retryable(),
             _ => self.failure().is_some_and(|f| f.why != Why::NotRepeatable),
         }
     }
@@ -415,6 +437,7 @@ impl Error {
                 "give the client credentials that may do it (storage.access_key)"
             }
             Error::Storage { .. } => "see what storage says about the request",
+            Error::Vault { error, .. } => error.next().text(),
             Error::Registration(_) => "correct what it names",
         }
     }

@@ -5,6 +5,7 @@
 //! Two kinds: a [`Job`] brings discovery data or looks after what is cached or registered (a call
 //! may carry it), a [`Check`] asks an endpoint how it is (only a background does that).
 
+use core::fmt;
 use core::net::SocketAddr;
 use std::sync::Arc;
 
@@ -46,8 +47,9 @@ impl Job {
 }
 
 /// What a job does. One exchange each, without retries, redirects or fallbacks: those are
-/// decided by whoever made the job.
-#[derive(Clone, Debug)]
+/// decided by whoever made the job. `Debug` shows neither headers nor content: a login has its
+/// secret in the body.
+#[derive(Clone)]
 #[allow(clippy::large_enum_variant)] // in a box already: see Poll
 pub enum Work {
     /// One HTTP exchange; the request has an absolute URI.
@@ -85,8 +87,29 @@ pub enum Work {
     },
 }
 
-/// What came of a job.
-#[derive(Clone, Debug)]
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Work::Http { request, .. } => {
+                let (uri, bytes) = (request.uri(), request.body().len());
+                let (scheme, authority) = (uri.scheme_str(), uri.authority());
+                let (scheme, host) = (scheme.unwrap_or(""), authority.map_or("", |a| a.as_str()));
+                let (method, path) = (request.method(), uri.path());
+                write!(f, "Http({method} {scheme}://{host}{path}, {bytes} body bytes)")
+            }
+            Work::Dns { server, query, tcp } => {
+                write!(f, "Dns({server}, {} bytes, tcp: {tcp})", query.len())
+            }
+            Work::Redis(commands) => f.debug_tuple("Redis").field(commands).finish(),
+            Work::Read { path, most } => write!(f, "Read({path:?}, at most {most} bytes)"),
+            Work::Write { path, content } => write!(f, "Write({path:?}, {} bytes)", content.len()),
+        }
+    }
+}
+
+/// What came of a job. `Debug` shows no content: a login is answered with a token, and a file may
+/// hold one.
+#[derive(Clone)]
 pub enum JobOutcome {
     /// A response, body and all.
     Answered {
@@ -112,6 +135,25 @@ pub enum JobOutcome {
     Impossible(Arc<str>),
     /// The driver gave it up (its task was dropped); says nothing about the peer.
     Dropped,
+}
+
+impl fmt::Debug for JobOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JobOutcome::Answered { status, headers, body } => {
+                let (headers, bytes) = (headers.len(), body.len());
+                write!(f, "Answered({status}, {headers} headers, {bytes} body bytes)")
+            }
+            JobOutcome::Datagram(bytes) => write!(f, "Datagram({} bytes)", bytes.len()),
+            JobOutcome::Replies(replies) => f.debug_tuple("Replies").field(replies).finish(),
+            JobOutcome::Content(Some(bytes)) => write!(f, "Content({} bytes)", bytes.len()),
+            JobOutcome::Content(None) => f.write_str("Content(none)"),
+            JobOutcome::Written => f.write_str("Written"),
+            JobOutcome::Failed(fault) => f.debug_tuple("Failed").field(fault).finish(),
+            JobOutcome::Impossible(why) => f.debug_tuple("Impossible").field(why).finish(),
+            JobOutcome::Dropped => f.write_str("Dropped"),
+        }
+    }
 }
 
 /// Who asks for a job.

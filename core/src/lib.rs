@@ -68,6 +68,7 @@ pub mod said;
 pub mod service;
 pub mod snapshot;
 pub mod time;
+pub mod vault;
 
 pub use address::Address;
 pub use call::{Action, Call, CallSpec, Event, Verdict};

@@ -21,6 +21,7 @@ use crate::policy::{
 };
 use crate::redis;
 use crate::time::DurationText;
+use crate::vault;
 
 /// A refused configuration: which field, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -277,6 +278,9 @@ impl Config {
         }
         if let Some(storage) = &self.storage {
             storage.check("storage")?;
+        }
+        if let Some(own) = &self.vault {
+            vault::Settings::of(own, "vault")?;
         }
         if let Some(all) = &self.cache {
             cache::Settings::of(all, "cache")?;

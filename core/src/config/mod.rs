@@ -40,6 +40,7 @@ pub mod storage;
 pub mod throttle;
 pub mod timeout;
 pub mod tokens;
+pub mod vault;
 pub mod watch;
 
 use std::collections::BTreeMap;
@@ -86,6 +87,7 @@ pub use storage::StorageConfig;
 pub use throttle::ThrottleConfig;
 pub use timeout::AdaptiveTimeoutConfig;
 pub use tokens::{TokensConfig, TokensMode};
+pub use vault::{KvVersion, VaultAuth, VaultConfig, VaultList, VaultRenewConfig};
 pub use watch::{WatchBackoff, WatchConfig};
 
 use crate::discovery::Role;
@@ -113,6 +115,9 @@ pub struct Config {
     pub redis: Option<RedisConfig>,
     /// How requests to storage are signed. `None`: not at all.
     pub storage: Option<StorageConfig>,
+    /// How the client gets its Vault token and keeps it alive. `None`: it uses the one it is given
+    /// as it is.
+    pub vault: Option<VaultConfig>,
     /// What is remembered of the answers of every service that does not say otherwise. `None`:
     /// nothing. The service `secrets` is never cached.
     pub cache: Option<CacheConfig>,

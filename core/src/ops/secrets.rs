@@ -1,71 +1,359 @@
-//! Secrets (Vault): reading one. The client token is sent to this service and to no other.
+//! Secrets (Vault) for applications: reading and writing them, their versions and leases, how a
+//! node is. The client token is sent to this service and to no other. What a request looks like and
+//! how a reply is read is in [`crate::vault`]; trying another node, repeating and breaking are the
+//! policies' business, as with any other service.
+//!
+//! A call takes the token of the moment when it is sent. Answered 403, it says so to whoever keeps
+//! the token, and repeats itself once if there is another token by then: a token exchanged under
+//! traffic fails no call. Nothing else is repeated that may have taken effect and would then answer
+//! differently or leave something behind: compare-and-set, new versions, dynamic secrets.
+//!
+//! Transport failures, 5xx, a sealed node, a standby and 429 send a call to the next candidate;
+//! 400, 403 and 404 are answers (contracts §7).
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use http::StatusCode;
 
 use super::{Caller, Flow, Step, segments};
+use crate::config::KvVersion;
 use crate::error::Error;
 use crate::request::{Request, Response, json_reason};
+pub use crate::vault::Token;
+use crate::vault::auth::{self, Own};
+use crate::vault::health::{self, Health, Seal};
+use crate::vault::kv::{self, Change, Content, Data, Metadata, Version};
+use crate::vault::lease::{self, Description};
+use crate::vault::wire;
+use crate::vault::{Api, Exchange, Lease, LeaseId, Settings, Tokens, VaultError};
 
 /// Name of the service in the discovery document.
 pub const SERVICE: &str = "secrets";
 
-const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-vault-token");
-
-/// A client token. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(Arc<str>);
-
-impl Token {
-    /// A token, or `None` for the empty text: an empty variable counts as unset (000-03).
-    #[must_use]
-    pub fn new(text: &str) -> Option<Token> {
-        let text = text.trim();
-        (!text.is_empty()).then(|| Token(text.into()))
-    }
-
-    fn header(&self) -> Result<HeaderValue, Error> {
-        let mut value = HeaderValue::from_str(&self.0).map_err(|_| Error::Credential {
-            service: SERVICE.into(),
-            what: "a Vault token that can be a header value; the one given contains control characters",
-        })?;
-        value.set_sensitive(true);
-        Ok(value)
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
-
 /// The secrets service of a client.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Secrets<C> {
     caller: C,
-    token: Option<Token>,
+    access: Arc<Access>,
 }
 
+struct Access {
+    settings: Settings,
+    tokens: Box<dyn Tokens>,
+}
+
+impl<C: fmt::Debug> fmt::Debug for Secrets<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secrets").field("caller", &self.caller).finish_non_exhaustive()
+    }
+}
+
+type Built = Result<Exchange, VaultError>;
+type Reader<T> = fn(&Settings, u16, &[u8]) -> Result<T, VaultError>;
+type Build = Box<dyn Fn(&Api<'_>) -> Built + Send>;
+
+/// Whether a request may be repeated that may have left.
+const ONCE: bool = false;
+const AGAIN: bool = true;
+
 impl<C: Caller> Secrets<C> {
-    /// Secrets as reached by `caller`, read with `token`.
+    /// Secrets as reached by `caller`, read with a token that does not change.
     pub fn new(caller: C, token: Option<Token>) -> Secrets<C> {
-        Secrets { caller, token }
+        Secrets::with(caller, Settings::default(), Box::new(token))
     }
 
-    /// Reads `GET /v1/{path}` and yields what stands in `data` of the answer. For a KV version 2
-    /// mount write the path with its `data` segment: `secret/data/app`.
+    /// Secrets under these settings, with the token that `tokens` has at the moment of each call.
+    pub fn with(caller: C, settings: Settings, tokens: Box<dyn Tokens>) -> Secrets<C> {
+        Secrets { caller, access: Arc::new(Access { settings, tokens }) }
+    }
+
+    /// Reads `GET /v1/{path}` and yields what stands in `data` of the answer. Below a mount that
+    /// `vault.mounts` says to be of version 2 the path needs no `data` segment; below others of
+    /// that version write it: `secret/data/app`.
     ///
     /// Yields [`Error::Credential`] without any request when the client has no token,
     /// [`Error::Status`] with 404 when there is no such secret and with 403 when the token may
     /// not read it. A sealed or standby node sends the call to the next candidate.
     pub fn get_secret(&self, path: &str) -> C::Reply<Secret> {
-        self.caller.run(GetSecret { path: path.to_owned(), token: self.token.clone() })
+        let access = self.access.clone();
+        self.caller.run(GetSecret { path: path.to_owned(), access, sent: None, again: false })
+    }
+
+    /// The key-value engine mounted at `mount`, of the version that `vault.mounts` says; of
+    /// version 1 where it says nothing.
+    #[must_use]
+    pub fn kv(&self, mount: &str) -> Kv<'_, C> {
+        let below = format!("{mount}/-");
+        let found = self.access.settings.mount(&below).filter(|found| found.0 == mount);
+        self.kv_of(mount, found.map_or(KvVersion::V1, |(_, version, _)| version))
+    }
+
+    /// The key-value engine mounted at `mount`, of this version.
+    #[must_use]
+    pub fn kv_of(&self, mount: &str, version: KvVersion) -> Kv<'_, C> {
+        Kv { secrets: self, mount: kv::Mount::new(mount, version) }
+    }
+
+    /// Reads a secret that its engine makes for this read: an account, a key. With its lease, which
+    /// [`Leases`] renews and gives back. Not repeated once it may have left: each read makes another.
+    pub fn create(&self, path: &str) -> C::Reply<Content> {
+        let path = path.to_owned();
+        let build = move |api: &Api<'_>| kv::read(api, &path).map(|(exchange, _)| exchange);
+        self.ask(build, ONCE, |s, status, body| kv::parse_read(s, KvVersion::V1, status, body))
+    }
+
+    /// `POST /v1/{path}` to any engine: signing, issuing. `None`: it answers nothing. Not repeated
+    /// once it may have left.
+    pub fn write(&self, path: &str, data: &Data) -> C::Reply<Option<Content>> {
+        let (path, data) = (path.to_owned(), data.clone());
+        self.ask(move |api| kv::write(api, &path, &data), ONCE, kv::parse_answer)
+    }
+
+    /// Leases of secrets that were made by [`Secrets::create`].
+    #[must_use]
+    pub fn leases(&self) -> Leases<'_, C> {
+        Leases(self)
+    }
+
+    /// What Vault knows about the client's own token.
+    pub fn token(&self) -> C::Reply<Own> {
+        self.ask(auth::look_up, AGAIN, auth::parse_own)
+    }
+
+    /// How the node is that answers, whatever it is; asked without a token.
+    pub fn health(&self) -> C::Reply<Health> {
+        self.anonymous(health::health, health::parse_health)
+    }
+
+    /// Whether the node that answers is sealed; asked without a token.
+    pub fn seal_status(&self) -> C::Reply<Seal> {
+        self.anonymous(health::seal_status, health::parse_seal)
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        build: impl Fn(&Api<'_>) -> Built + Send + 'static,
+        repeat: bool,
+        read: Reader<T>,
+    ) -> C::Reply<T> {
+        let (access, build) = (self.access.clone(), Box::new(build) as Build);
+        let how = How { anonymous: false, repeat };
+        self.caller.run(Operation { access, build, how, read, sent: None, again: false })
+    }
+
+    fn anonymous<T: Send + 'static>(
+        &self,
+        build: fn(&Api<'_>) -> Built,
+        read: Reader<T>,
+    ) -> C::Reply<T> {
+        let (access, build) = (self.access.clone(), Box::new(build) as Build);
+        let how = How { anonymous: true, repeat: AGAIN };
+        self.caller.run(Operation { access, build, how, read, sent: None, again: false })
+    }
+}
+
+/// One key-value mount. What is named wrongly is refused before anything is sent.
+#[derive(Clone)]
+pub struct Kv<'a, C> {
+    secrets: &'a Secrets<C>,
+    mount: Result<kv::Mount, VaultError>,
+}
+
+impl<C: fmt::Debug> fmt::Debug for Kv<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kv").field("mount", &self.mount).finish_non_exhaustive()
+    }
+}
+
+impl<C: Caller> Kv<'_, C> {
+    fn ask<T: Send + 'static>(
+        &self,
+        build: impl Fn(&kv::Mount, &Api<'_>) -> Built + Send + 'static,
+        repeat: bool,
+        (one, two): (Reader<T>, Reader<T>),
+    ) -> C::Reply<T> {
+        let mount = self.mount.clone();
+        let read = match &mount {
+            Ok(mount) if mount.version() == KvVersion::V2 => two,
+            _ => one,
+        };
+        let build = move |api: &Api<'_>| build(mount.as_ref().map_err(Clone::clone)?, api);
+        self.secrets.ask(build, repeat, read)
+    }
+
+    /// Reads a secret; in version 2 its newest version. [`VaultError::NotFound`] when there is
+    /// none, [`VaultError::Deleted`] when that version is deleted.
+    pub fn read(&self, path: &str) -> C::Reply<Content> {
+        self.read_version(path, 0)
+    }
+
+    /// Reads one version of a secret; 0 is the newest.
+    pub fn read_version(&self, path: &str, version: u64) -> C::Reply<Content> {
+        let path = path.to_owned();
+        let one: Reader<Content> = |s, status, body| kv::parse_read(s, KvVersion::V1, status, body);
+        let two: Reader<Content> = |s, status, body| kv::parse_read(s, KvVersion::V2, status, body);
+        self.ask(move |mount, api| mount.read(api, &path, version), AGAIN, (one, two))
+    }
+
+    /// Writes a secret over what was there. Yields the new version in version 2; there it is not
+    /// repeated once it may have left, since each write makes another version.
+    pub fn write(&self, path: &str, data: &Data) -> C::Reply<Option<Version>> {
+        let again = self.mount.as_ref().is_ok_and(|mount| mount.version() == KvVersion::V1);
+        self.put(path, data, None, again)
+    }
+
+    /// Writes a secret if `version` is still its newest one, 0: if there is none yet; else
+    /// [`VaultError::Conflict`]. Version 2 only.
+    pub fn write_if(&self, path: &str, data: &Data, version: u64) -> C::Reply<Option<Version>> {
+        self.put(path, data, Some(version), ONCE)
+    }
+
+    fn put(
+        &self,
+        path: &str,
+        data: &Data,
+        cas: Option<u64>,
+        again: bool,
+    ) -> C::Reply<Option<Version>> {
+        let (path, data) = (path.to_owned(), data.clone());
+        let one: Reader<Option<Version>> =
+            |s, status, body| kv::parse_write(s, KvVersion::V1, status, body);
+        let two: Reader<Option<Version>> =
+            |s, status, body| kv::parse_write(s, KvVersion::V2, status, body);
+        self.ask(move |mount, api| mount.write(api, &path, &data, cas), again, (one, two))
+    }
+
+    /// Deletes a secret; in version 2 its newest version, which [`Kv::change`] undeletes.
+    pub fn delete(&self, path: &str) -> C::Reply<()> {
+        let path = path.to_owned();
+        self.ask(move |mount, api| mount.delete(api, &path), AGAIN, (done, done))
+    }
+
+    /// What is below `prefix`; the empty one is the mount. Folders end with `/`. Empty when there
+    /// is nothing.
+    pub fn list(&self, prefix: &str) -> C::Reply<Vec<Arc<str>>> {
+        let prefix = prefix.to_owned();
+        let read: Reader<Vec<Arc<str>>> = kv::parse_list;
+        self.ask(move |mount, api| mount.list(api, &prefix), AGAIN, (read, read))
+    }
+
+    /// Deletes, undeletes or destroys versions of a secret. Version 2 only.
+    pub fn change(&self, change: Change, path: &str, versions: &[u64]) -> C::Reply<()> {
+        let (path, versions) = (path.to_owned(), versions.to_vec());
+        let build =
+            move |mount: &kv::Mount, api: &Api<'_>| mount.change(api, change, &path, &versions);
+        self.ask(build, AGAIN, (done, done))
+    }
+
+    /// What is known of all versions of a secret. Version 2 only.
+    pub fn metadata(&self, path: &str) -> C::Reply<Metadata> {
+        let path = path.to_owned();
+        let read: Reader<Metadata> = kv::parse_metadata;
+        self.ask(move |mount, api| mount.metadata(api, &path), AGAIN, (read, read))
+    }
+
+    /// Deletes a secret with all its versions, for good. Version 2 only.
+    pub fn forget(&self, path: &str) -> C::Reply<()> {
+        let path = path.to_owned();
+        self.ask(move |mount, api| mount.forget(api, &path), AGAIN, (done, done))
+    }
+}
+
+fn done(_: &Settings, status: u16, body: &[u8]) -> Result<(), VaultError> {
+    wire::done(status, body)
+}
+
+/// Leases of secrets. A client with a background renews those it has adopted by itself.
+#[derive(Clone, Copy)]
+pub struct Leases<'a, C>(&'a Secrets<C>);
+
+impl<C: fmt::Debug> fmt::Debug for Leases<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Leases")
+    }
+}
+
+impl<C: Caller> Leases<'_, C> {
+    /// Renews a lease, for `increment` if Vault grants that much.
+    pub fn renew(&self, id: &LeaseId, increment: Option<Duration>) -> C::Reply<Lease> {
+        let id = id.clone();
+        self.0.ask(move |api| lease::renew(api, &id, increment), AGAIN, lease::parse_renew)
+    }
+
+    /// Gives a lease back. One that is gone already is as good.
+    pub fn revoke(&self, id: &LeaseId) -> C::Reply<()> {
+        let id = id.clone();
+        self.0.ask(move |api| lease::revoke(api, &id), AGAIN, done)
+    }
+
+    /// What Vault knows about a lease.
+    pub fn look_up(&self, id: &LeaseId) -> C::Reply<Description> {
+        let id = id.clone();
+        self.0.ask(move |api| lease::look_up(api, &id), AGAIN, lease::parse_look_up)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct How {
+    anonymous: bool,
+    repeat: bool,
+}
+
+/// One exchange with a node, repeated once when the token was exchanged meanwhile.
+struct Operation<T> {
+    access: Arc<Access>,
+    build: Build,
+    how: How,
+    read: Reader<T>,
+    sent: Option<Token>,
+    again: bool,
+}
+
+impl Access {
+    /// After a 403: whether there is another token by now than the one that was sent.
+    fn exchanged(&self, sent: Option<&Token>) -> bool {
+        self.tokens.doubted();
+        self.tokens.token().is_some_and(|now| Some(&now) != sent)
+    }
+}
+
+impl<T> Operation<T> {
+    fn request(&mut self) -> Result<Request, Error> {
+        let ours = |error| Error::Vault { error: Box::new(error), report: None };
+        let settings = &self.access.settings;
+        let exchange = if self.how.anonymous {
+            (self.build)(&Api::anonymous(settings))
+        } else {
+            self.sent = self.access.tokens.token();
+            let token = self.sent.as_ref().ok_or_else(|| ours(VaultError::NoToken))?;
+            (self.build)(&Api::with(settings, token))
+        };
+        exchange.map(|exchange| exchange.call(settings, self.how.repeat)).map_err(ours)
+    }
+}
+
+impl<T: Send + 'static> Flow for Operation<T> {
+    type Output = T;
+
+    fn service(&self) -> &str {
+        SERVICE
+    }
+
+    fn next(&mut self, reply: Option<Response>) -> Result<Step<T>, Error> {
+        let Some(reply) = reply else { return self.request().map(Step::Send) };
+        let status = reply.status.as_u16();
+        if status == 403 && !self.how.anonymous {
+            // A 403 has had no effect, so that any request may be repeated after it.
+            let exchanged = self.access.exchanged(self.sent.as_ref());
+            if exchanged && !std::mem::replace(&mut self.again, true) {
+                return self.request().map(Step::Send);
+            }
+        }
+        (self.read)(&self.access.settings, status, &reply.body).map(Step::Done).map_err(|error| {
+            Error::Vault { error: Box::new(error), report: Some(Box::new(reply.report)) }
+        })
     }
 }
 
@@ -73,7 +361,7 @@ impl<C: Caller> Secrets<C> {
 #[derive(Clone, PartialEq)]
 pub struct Secret {
     /// What the engine holds under the path.
-    pub data: Map<String, Value>,
+    pub data: Data,
     /// How long it may be kept, in seconds, where the engine leases it.
     pub lease_seconds: u64,
 }
@@ -82,7 +370,7 @@ impl Secret {
     /// The text stored under `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.data.get(key).and_then(Value::as_str)
+        self.data.get(key).and_then(serde_json::Value::as_str)
     }
 }
 
@@ -94,19 +382,11 @@ impl fmt::Debug for Secret {
 }
 
 /// `GET /v1/{path}` with the client token.
-#[derive(Clone, Debug)]
-pub struct GetSecret {
-    /// The path below `/v1/`.
-    pub path: String,
-    /// The token.
-    pub token: Option<Token>,
-}
-
-#[derive(Deserialize)]
-struct Envelope {
-    data: Map<String, Value>,
-    #[serde(default)]
-    lease_duration: u64,
+struct GetSecret {
+    path: String,
+    access: Arc<Access>,
+    sent: Option<Token>,
+    again: bool,
 }
 
 impl Flow for GetSecret {
@@ -118,62 +398,70 @@ impl Flow for GetSecret {
 
     fn next(&mut self, reply: Option<Response>) -> Result<Step<Secret>, Error> {
         let Some(reply) = reply else { return self.request().map(Step::Send) };
+        if reply.status == StatusCode::FORBIDDEN
+            && self.access.exchanged(self.sent.as_ref())
+            && !std::mem::replace(&mut self.again, true)
+        {
+            return self.request().map(Step::Send);
+        }
         if reply.status != StatusCode::OK {
             return Err(Error::of_status(reply));
         }
-        let envelope: Envelope =
-            serde_json::from_slice(&reply.body).map_err(|e| Error::Decode {
+        let settings = &self.access.settings;
+        let version = settings.mount(self.path.trim_matches('/')).map_or(KvVersion::V1, |m| m.1);
+        match kv::parse_read(settings, version, 200, &reply.body) {
+            Ok(Content { data, lease_seconds, .. }) => {
+                Ok(Step::Done(Secret { data, lease_seconds }))
+            }
+            Err(error) => Err(Error::Decode {
                 service: SERVICE.into(),
                 what: "Vault envelope",
-                reason: json_reason(&e),
-            })?;
-        Ok(Step::Done(Secret { data: envelope.data, lease_seconds: envelope.lease_duration }))
+                reason: reason(&reply.body, &error),
+            }),
+        }
+    }
+}
+
+/// Why an answer is no secret, with its position where there is one.
+fn reason(body: &[u8], error: &VaultError) -> String {
+    match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+        Err(e) => json_reason(&e),
+        Ok(_) => match error {
+            VaultError::Unreadable { why, line, column, .. } => {
+                format!("{why} (line {line}, column {column})")
+            }
+            other => other.to_string(),
+        },
     }
 }
 
 impl GetSecret {
-    fn request(&self) -> Result<Request, Error> {
+    fn request(&mut self) -> Result<Request, Error> {
         let refuse =
             |reason: &str| Error::Request { service: SERVICE.into(), reason: reason.to_owned() };
-        let token = self.token.as_ref().ok_or(Error::Credential {
+        self.sent = self.access.tokens.token();
+        let token = self.sent.as_ref().ok_or(Error::Credential {
             service: SERVICE.into(),
             what: "a Vault token: set VAULT_CLIENT_TOKEN or call vault_token() on the builder",
         })?;
+        token.header()?; // said as what it is: the credential's fault
         let path = self.path.trim_matches('/');
         if path.is_empty() {
             return Err(refuse("the path of a secret must not be empty"));
         }
-        let path: PathAndQuery = format!("/v1/{}", segments(path))
-            .parse()
-            .map_err(|_| refuse("the path is too long"))?;
-        let mut request = Request::new(Method::GET, path);
-        request.headers.insert(TOKEN_HEADER, token.header()?);
-        // Rate limited, or a node that may not answer reads: another cluster may.
-        request.spec.also_retry = [429, 472, 473, 0];
+        let settings = &self.access.settings;
+        let path = match settings.mount(path) {
+            Some((mount, KvVersion::V2, rest)) => format!("{mount}/data/{rest}"),
+            _ => path.to_owned(),
+        };
+        // As literally as it was given, unlike the paths of the other operations.
+        let exchange = Api::with(settings, token).get(&segments(&path));
+        let mut request = exchange.map_err(|e| refuse(&e.to_string()))?.call(settings, AGAIN);
+        request.max_body = None;
         Ok(request)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn case_000_03_and_45_tokens_are_optional_and_never_printed() {
-        assert!(Token::new("  \n").is_none());
-        let token = Token::new("s3cret-token").unwrap();
-        let flow = GetSecret { path: "a/b".into(), token: Some(token) };
-        let request = flow.request().unwrap();
-        assert_eq!(request.path.as_str(), "/v1/a/b");
-        assert!(!format!("{flow:?} {request:?} {:?}", request.headers).contains("s3cret"));
-        let secret = Secret {
-            data: [("k".to_owned(), "v4lue".into())].into_iter().collect(),
-            lease_seconds: 0,
-        };
-        assert!(!format!("{secret:?}").contains("v4lue"));
-        let bad = GetSecret { path: "a".into(), token: Token::new("a\u{1}b") };
-        assert!(matches!(bad.request(), Err(Error::Credential { .. })));
-        let none = GetSecret { path: "a".into(), token: None };
-        assert!(none.request().unwrap_err().to_string().contains("VAULT_CLIENT_TOKEN"));
-    }
-}
+#[path = "secrets_tests.rs"]
+mod tests;

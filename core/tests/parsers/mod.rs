@@ -11,6 +11,7 @@ mod dns;
 mod local;
 mod redis;
 mod s3;
+mod vault;
 
 use std::fmt::{Debug, Display};
 
@@ -24,7 +25,7 @@ pub(crate) type Verdict = Result<(), String>;
 pub(crate) type Parser = fn(name: &str, bytes: &[u8]) -> Verdict;
 
 /// All of them, by name.
-pub(crate) const TARGETS: [(&str, Parser); 22] = [
+pub(crate) const TARGETS: [(&str, Parser); 27] = [
     ("cache_control", cache::control),
     ("cache_record", cache::record),
     ("consul_agent", consul::agent),
@@ -40,6 +41,7 @@ pub(crate) const TARGETS: [(&str, Parser); 22] = [
     ("document", local::document),
     ("environment", local::environment),
     ("kept", local::kept),
+    ("origin_vault", vault::origin),
     ("origin_toml", local::origin_toml),
     ("redis_record", redis::record),
     ("redis_value", redis::value),
@@ -47,6 +49,10 @@ pub(crate) const TARGETS: [(&str, Parser); 22] = [
     ("s3_error", s3::error),
     ("s3_list", s3::page),
     ("services_file", local::services_file),
+    ("vault_auth", vault::auth),
+    ("vault_error", vault::error),
+    ("vault_health", vault::health),
+    ("vault_kv", vault::kv),
 ];
 
 /// The parser called `target`.
