@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::consul::followed;
 use crate::discovery::removal::Mass;
 use crate::outcome::{Fault, Outcome};
 use crate::policy::breaker::{Transition, Trip};
@@ -76,6 +77,11 @@ pub enum Event {
     SharedLevel {
         /// What happened.
         what: level::Event,
+    },
+    /// Something about what is followed in Consul: certificates of the mesh, defaults, files of TLS.
+    Consul {
+        /// What happened.
+        what: followed::Said,
     },
     /// What an earlier run knew of discovery is used until the sources have answered.
     SnapshotRestored {
@@ -304,6 +310,7 @@ impl fmt::Display for Event {
             }
             Event::MassRemoval { about, mass } => write!(f, "{about}: {mass}"),
             Event::SharedLevel { what } => write!(f, "{what}"),
+            Event::Consul { what } => write!(f, "{what}"),
             Event::SnapshotRestored { services, left_out, age } => write!(
                 f,
                 "{services} services restored from the snapshot of discovery, {age:.0?} old; \

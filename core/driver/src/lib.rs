@@ -133,6 +133,8 @@ mod hub;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 mod identity;
+mod followed;
+mod realm;
 mod reconfigure;
 mod request;
 mod response;
@@ -153,6 +155,7 @@ pub use custom::{CheckTarget, command_check};
 pub use expect::{Expect, Expectations, Verify};
 pub use hub::{Hub, Slot};
 pub use identity::{Identity, TlsFiles};
+pub use realm::Realms;
 pub use request::{RequestBuilder, Upstream};
 pub use response::Streaming;
 pub use roots::Roots;

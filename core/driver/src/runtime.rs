@@ -12,6 +12,7 @@ use crate::consul::Goal;
 use crate::expect::Expectations;
 use crate::hub::{Hub, Slot};
 use crate::identity::Identity;
+use crate::realm::Realms;
 use crate::roots::Roots;
 use crate::secure::{TlsChange, TlsFailure};
 use crate::watch::{Follower, Line};
@@ -33,6 +34,8 @@ pub struct Options {
     pub identity: Option<Identity>,
     /// Whom certain servers have to be.
     pub expect: Expectations,
+    /// What is known of Consul's certificates.
+    pub realms: Realms,
 }
 
 /// What came of warming a cache.
