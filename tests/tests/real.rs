@@ -46,5 +46,9 @@ mod chaos;
 mod consul;
 #[path = "real/dns.rs"]
 mod dns;
+#[path = "real/mesh.rs"]
+mod mesh;
+#[path = "real/mesh_server.rs"]
+mod mesh_server;
 #[path = "real/redis.rs"]
 mod redis;

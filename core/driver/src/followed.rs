@@ -102,7 +102,8 @@ impl<R: Runtime> Hub<R> {
         let news = machine.elapsed(now, wall);
         let poll = match slot {
             Some(_) if machine.in_force().is_some() => idle,
-            _ => machine.poll(now, wall),
+            Some(_) => machine.poll_missing(now),
+            None => machine.poll(now, wall),
         };
         drop(machine);
         self.put_in_force(now, news);

@@ -159,6 +159,20 @@ impl Followed {
         news
     }
 
+    /// The next exchange for a call, which can do without all but certificates of the mesh, and
+    /// cannot wait for changes.
+    pub fn poll_missing(&mut self, now: Time) -> Poll {
+        self.out.retain(|out| now < out.deadline.plus(LATE));
+        let due = match (&mut self.membership, &self.rules.membership) {
+            (Some(machine), Some(set)) => machine.poll_missing(now, set, &mut self.rng),
+            _ => Poll::Wait(Time::NEVER),
+        };
+        match due {
+            Poll::Run(asked) => self.issue(now, What::Membership(*asked), asked.query.deadline, None),
+            Poll::Wait(at) => Poll::Wait(at),
+        }
+    }
+
     /// The next exchange, if one is due; else when to ask again.
     pub fn poll(&mut self, now: Time, wall: Wall) -> Poll {
         self.out.retain(|out| now < out.deadline.plus(LATE));
@@ -187,7 +201,13 @@ impl Followed {
                 Poll::Wait(at) => next = next.min(at),
             }
         }
-        let Some((what, deadline)) = due else { return Poll::Wait(next) };
+        match due {
+            Some((what, deadline)) => self.issue(now, what, deadline, path),
+            None => Poll::Wait(next),
+        }
+    }
+
+    fn issue(&mut self, now: Time, what: What, deadline: Time, path: Option<Arc<str>>) -> Poll {
         let work = match (&what, path) {
             (_, Some(path)) => Ok(Work::Read { path, most: papers::MOST }),
             (What::Membership(asked), None) => self.certificates(asked),
@@ -203,7 +223,7 @@ impl Followed {
                 Poll::Run(Box::new(Job { id, work, deadline }))
             }
             // Cannot happen with settings that were checked; its lease ends by itself.
-            Err(_) => Poll::Wait(deadline.plus(LATE)),
+            Err(_) => Poll::Wait(deadline.plus(LATE).max(now)),
         }
     }
 

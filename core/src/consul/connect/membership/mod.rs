@@ -225,8 +225,34 @@ impl Membership {
         settings: &Settings,
         rng: &mut Pcg32,
     ) -> Poll<Asked> {
-        let mut next = self.calendar(now, wall, settings);
-        for part in [Part::Roots, Part::Leaf] {
+        let next = self.calendar(now, wall, settings);
+        self.ask(now, [true, true], next, settings, rng)
+    }
+
+    /// The same for somebody who cannot wait for changes, a call: what is not there yet, and no
+    /// query that is held back until something changes.
+    pub fn poll_missing(
+        &mut self,
+        now: Time,
+        settings: &Settings,
+        rng: &mut Pcg32,
+    ) -> Poll<Asked> {
+        let missing = [self.believed.is_none(), self.shown.is_none()];
+        self.ask(now, missing, Time::NEVER, settings, rng)
+    }
+
+    fn ask(
+        &mut self,
+        now: Time,
+        wanted: [bool; 2],
+        mut next: Time,
+        settings: &Settings,
+        rng: &mut Pcg32,
+    ) -> Poll<Asked> {
+        for (part, wanted) in [Part::Roots, Part::Leaf].into_iter().zip(wanted) {
+            if !wanted {
+                continue;
+            }
             match self.watch(part).next(now, &settings.watch, rng) {
                 Poll::Run(query) => return Poll::Run(Box::new(Asked { part, query: *query })),
                 Poll::Wait(at) => next = next.min(at),
