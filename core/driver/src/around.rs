@@ -37,7 +37,9 @@ pub(crate) fn surroundings(config: &Config) -> Surroundings {
 /// agent is asked over TLS, or no file is configured: then the application's own count.
 pub(crate) fn agents(config: &Config) -> Result<(Realms, Option<u64>), ConfigError> {
     let consul = config.discovery.as_ref().and_then(|discovery| discovery.consul.as_ref());
-    let Some(consul) = consul.filter(|consul| consul.enabled) else { return Ok(Default::default()) };
+    let Some(consul) = consul.filter(|consul| consul.enabled) else {
+        return Ok(Default::default());
+    };
     let mut realms = Realms::default();
     for url in &consul.urls {
         let address = Address::parse(url).ok().and_then(|address| address.uri());

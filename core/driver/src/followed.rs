@@ -118,7 +118,11 @@ impl<R: Runtime> Hub<R> {
 
     /// Brings the result of such an exchange back; `None`: it is none. Returns whether another
     /// follows at once.
-    pub(crate) fn followed_done(&self, id: JobId, outcome: &mut Option<JobOutcome>) -> Option<bool> {
+    pub(crate) fn followed_done(
+        &self,
+        id: JobId,
+        outcome: &mut Option<JobOutcome>,
+    ) -> Option<bool> {
         let following = self.following.as_ref().filter(|_| Followed::owns(id))?;
         let (now, wall) = (self.runtime.now(), self.runtime.wall());
         let outcome = outcome.take()?;

@@ -128,12 +128,12 @@ mod consul;
 mod custom;
 mod expect;
 mod flight;
+mod followed;
 mod guards;
 mod hub;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 mod identity;
-mod followed;
 mod realm;
 mod reconfigure;
 mod request;

@@ -229,9 +229,8 @@ impl Config {
 
     /// Whether a service can be reached over Connect: by Consul, as somebody.
     fn connectable(&self, path: &str, service: &ServiceConfig) -> Result<(), ConfigError> {
-        let refuse = |field: &str, reason: &str| {
-            Err(ConfigError::new(format!("{path}.{field}"), reason))
-        };
+        let refuse =
+            |field: &str, reason: &str| Err(ConfigError::new(format!("{path}.{field}"), reason));
         let discovery = self.discovery.as_ref();
         let consul = discovery.and_then(|discovery| discovery.consul.as_ref());
         if !consul.is_some_and(|consul| consul.enabled && consul.connect.enabled) {
@@ -242,7 +241,10 @@ impl Config {
             return refuse("connect", "its endpoints are configured and are not looked up");
         }
         if service.lookup.order.iter().any(|kind| *kind != SourceKind::Consul) {
-            return refuse("order", "names another source, and only Consul knows who is in the mesh");
+            return refuse(
+                "order",
+                "names another source, and only Consul knows who is in the mesh",
+            );
         }
         Ok(())
     }

@@ -19,7 +19,9 @@ use super::fetch::{ConsulFetch, DnsFetch, DocumentFetch, Fetch, FileFetch, Sourc
 use super::listing::{Link, Listing, View};
 use super::memory::{Heard, Memory};
 use super::plan::{self, Candidate};
-use super::{DiscoveryError, Environment, Instance, SourceKind, Surroundings, environment, removal};
+use super::{
+    DiscoveryError, Environment, Instance, SourceKind, Surroundings, environment, removal,
+};
 use crate::config::{Combine, Config, ConfigError, LookupConfig, check_service_name};
 use crate::job::{Asker, Job, JobId, JobOutcome, Poll};
 use crate::notice::{Event, Notices};

@@ -58,7 +58,10 @@ fn case_003_35_a_call_over_connect_shows_and_proves_who_is_who<S: Subject>() {
     assert_eq!(liar.requests(), 0);
     let failures = client.tls_failures();
     let failure = failures.iter().find(|failure| failure.port == liar.port).unwrap();
-    assert!(failure.reason.contains("svc/api") && failure.reason.contains("svc/other"), "{failure}");
+    assert!(
+        failure.reason.contains("svc/api") && failure.reason.contains("svc/other"),
+        "{failure}"
+    );
 
     // The roots of the mesh vouch for nobody outside of it: the same server by its address.
     let url = format!("https://127.0.0.1:{}", web.port);
@@ -250,15 +253,20 @@ fn case_003_36_37_defaults_of_consul_are_followed_while_it_runs<S: Subject>() {
     server.set(Mode::slow(700));
     assert_eq!(get(&client, "web", "/slow").unwrap().status, 200);
 
-    let entries = |ms: u64| json!({
-        "Kind": "proxy-defaults", "Name": "global",
-        "Config": { "local_request_timeout_ms": ms, "local_connect_timeout_ms": 1000 },
-    });
+    let entries = |ms: u64| {
+        json!({
+            "Kind": "proxy-defaults", "Name": "global",
+            "Config": { "local_request_timeout_ms": ms, "local_connect_timeout_ms": 1000 },
+        })
+    };
     let put = |entry: Value| agent.done("/v1/config", entry).unwrap();
     let begun = Instant::now();
     put(entries(200));
-    let said = |part: &str| client.notices().iter().filter(|n| n.to_string().contains(part)).count();
-    eventually("the change is in force", || said("defaults of consul for web: connect 1s attempt 200ms") == 1);
+    let said =
+        |part: &str| client.notices().iter().filter(|n| n.to_string().contains(part)).count();
+    eventually("the change is in force", || {
+        said("defaults of consul for web: connect 1s attempt 200ms") == 1
+    });
     eprintln!("other defaults in force after {:?}", begun.elapsed());
     assert!(get(&client, "web", "/slow").is_err());
     // A Consul that does not answer changes nothing; what it says afterwards holds again.
@@ -277,7 +285,9 @@ fn case_003_36_37_defaults_of_consul_are_followed_while_it_runs<S: Subject>() {
     let own = own.attempt_timeout(Duration::from_millis(300)).build().unwrap();
     let _background = S::background(&own);
     let _ = get(&own, "web", "/x");
-    let told = |client: &Client<S>| client.notices().iter().any(|n| n.to_string().contains("defaults of consul"));
+    let told = |client: &Client<S>| {
+        client.notices().iter().any(|n| n.to_string().contains("defaults of consul"))
+    };
     eventually("it is followed there, too", || told(&own));
     assert!(get(&own, "web", "/slow").is_err());
 }

@@ -173,8 +173,7 @@ fn sec1(key: &rcgen::KeyPair) -> String {
 }
 
 fn base64_pem(label: &str, der: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] =
-        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for (number, three) in der.chunks(3).enumerate() {
         if number % 16 == 0 {

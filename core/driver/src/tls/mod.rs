@@ -21,9 +21,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use origin_core::ConfigError;
 use origin_core::outcome::Fault;
+use rustls::ClientConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
-use rustls::ClientConfig;
 
 pub use failures::{cause, is_refusal};
 
@@ -145,7 +145,10 @@ impl Tls {
         let own = Party::of(roots, identity.as_ref(), &provider)?;
         let present = Present {
             expect: expect.clone(),
-            agents: agents.as_ref().map(|these| dress::agents(these, &own, &provider)).transpose()?,
+            agents: agents
+                .as_ref()
+                .map(|these| dress::agents(these, &own, &provider))
+                .transpose()?,
             own,
             agent_targets: Arc::new(agent_targets.clone()),
             mesh: None,

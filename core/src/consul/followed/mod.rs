@@ -168,7 +168,9 @@ impl Followed {
             _ => Poll::Wait(Time::NEVER),
         };
         match due {
-            Poll::Run(asked) => self.issue(now, What::Membership(*asked), asked.query.deadline, None),
+            Poll::Run(asked) => {
+                self.issue(now, What::Membership(*asked), asked.query.deadline, None)
+            }
             Poll::Wait(at) => Poll::Wait(at),
         }
     }
@@ -262,8 +264,7 @@ impl Followed {
             What::Membership(asked) => {
                 let answer = self.read_certificates(&asked, &outcome);
                 if let (Some(machine), Some(set)) = (&mut self.membership, &self.rules.membership) {
-                    news.certificates =
-                        machine.done(now, wall, &asked, answer, set, &mut self.rng);
+                    news.certificates = machine.done(now, wall, &asked, answer, set, &mut self.rng);
                 }
             }
             What::Defaults(asked) => {
@@ -310,8 +311,9 @@ impl Followed {
         };
         let consul = &self.rules.consul;
         let read = match asked.part {
-            Part::Roots => connect::parse_roots(consul, status, body)
-                .map(|roots| Answer::Roots(index, roots)),
+            Part::Roots => {
+                connect::parse_roots(consul, status, body).map(|roots| Answer::Roots(index, roots))
+            }
             Part::Leaf => {
                 connect::parse_leaf(consul, status, body).map(|leaf| Answer::Leaf(index, leaf))
             }

@@ -85,10 +85,9 @@ impl fmt::Display for Said {
             Said::DefaultsRefused { service, reason } => {
                 write!(f, "defaults of consul for {service} cannot be used: {reason}")
             }
-            Said::DefaultsFailed { reason, retry_in } => write!(
-                f,
-                "defaults of consul cannot be read: {reason}; next try in {retry_in:.1?}"
-            ),
+            Said::DefaultsFailed { reason, retry_in } => {
+                write!(f, "defaults of consul cannot be read: {reason}; next try in {retry_in:.1?}")
+            }
             Said::FilesInForce => f.write_str("other certificates towards consul are in force"),
             Said::FilesFailed { reason } => {
                 write!(f, "certificates towards consul cannot be read again: {reason}")

@@ -138,7 +138,8 @@ impl Papers {
             self.found.clear();
         }
         self.due = self.due.min(now.plus(settings.poll.max(SETTLE)));
-        if now < self.due {
+        // At the end of time nothing lies ahead, and everything would be due for ever.
+        if now < self.due || now == Time::NEVER {
             return Poll::Wait(self.due);
         }
         while let Some(path) = settings.paths.get(self.found.len()) {

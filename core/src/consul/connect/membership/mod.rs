@@ -231,12 +231,7 @@ impl Membership {
 
     /// The same for somebody who cannot wait for changes, a call: what is not there yet, and no
     /// query that is held back until something changes.
-    pub fn poll_missing(
-        &mut self,
-        now: Time,
-        settings: &Settings,
-        rng: &mut Pcg32,
-    ) -> Poll<Asked> {
+    pub fn poll_missing(&mut self, now: Time, settings: &Settings, rng: &mut Pcg32) -> Poll<Asked> {
         let missing = [self.believed.is_none(), self.shown.is_none()];
         self.ask(now, missing, Time::NEVER, settings, rng)
     }
@@ -307,12 +302,9 @@ impl Membership {
                 }
                 change
             }
-            Answer::Silence => {
-                self.watch(part).timed_out(now, query.id, &settings.watch, rng)
-            }
+            Answer::Silence => self.watch(part).timed_out(now, query.id, &settings.watch, rng),
             Answer::Failed(trouble, reason) => {
-                let change =
-                    self.watch(part).failed(now, query.id, trouble, &settings.watch, rng);
+                let change = self.watch(part).failed(now, query.id, trouble, &settings.watch, rng);
                 if let Change::Failed { failures, next_try, .. } = change {
                     let why = reason.clone();
                     self.trouble = Some(Cause { reason: why, trouble, failures, next_try });

@@ -82,10 +82,9 @@ impl fmt::Display for Said {
             Said::Expired { serial } => {
                 write!(f, "connect: certificate {serial} has expired, calls in the mesh fail")
             }
-            Said::Failed { part, reason, retry_in } => write!(
-                f,
-                "connect: {part} cannot be read: {reason}; next try in {retry_in:.1?}"
-            ),
+            Said::Failed { part, reason, retry_in } => {
+                write!(f, "connect: {part} cannot be read: {reason}; next try in {retry_in:.1?}")
+            }
             Said::Refused { reason } => {
                 write!(f, "connect: what was read cannot be used: {reason}")
             }

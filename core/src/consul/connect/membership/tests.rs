@@ -117,11 +117,10 @@ fn case_003_35_roots_and_leaf_come_into_force_together() {
 #[test]
 fn a_call_asks_for_what_is_missing_and_never_waits_for_changes() {
     let mut rig = Rig::new();
-    let missing = |rig: &mut Rig| {
-        match rig.machine.poll_missing(at(1), &rig.settings, &mut rig.rng) {
-            Poll::Run(asked) => Some(*asked),
-            Poll::Wait(_) => None,
-        }
+    let missing = |rig: &mut Rig| match rig.machine.poll_missing(at(1), &rig.settings, &mut rig.rng)
+    {
+        Poll::Run(asked) => Some(*asked),
+        Poll::Wait(_) => None,
     };
     let one = missing(&mut rig).unwrap();
     assert!(!rig.done(1, one, Answer::Roots(Some(5), roots("d", &[1]))));
@@ -224,7 +223,10 @@ fn why_nothing_is_in_force_is_known() {
     let denied = || Answer::Failed(Trouble::Forbidden, "permission denied".into());
     assert!(!rig.done(0, one, denied()));
     let cause = rig.machine.trouble().unwrap();
-    assert_eq!((&*cause.reason, cause.trouble, cause.failures), ("permission denied", Trouble::Forbidden, 1));
+    assert_eq!(
+        (&*cause.reason, cause.trouble, cause.failures),
+        ("permission denied", Trouble::Forbidden, 1)
+    );
     assert!(cause.next_try > at(0));
     rig.machine.refused(at(1), "a certificate is not usable".into());
     assert!(rig.said().last().unwrap().contains("is not usable"));

@@ -33,7 +33,8 @@ fn case_003_36_37_three_lists_become_one_suggestion_a_service() {
         gateway: GatewayMode::Local,
     };
     let resolver = Entry::Resolver { name: "web".into(), connect: Some(Duration::from_secs(5)) };
-    let lists = [vec![service("api", "grpc"), service("web", "http")], vec![resolver], vec![proxy(10)]];
+    let lists =
+        [vec![service("api", "grpc"), service("web", "http")], vec![resolver], vec![proxy(10)]];
     for (asked, entries) in asked.iter().zip(lists) {
         let answer = Answer::Entries(Some(3), entries);
         assert_eq!(defaults.done(now, asked, answer, &set, &mut rng), Ok(true));
