@@ -232,6 +232,11 @@ impl<R: Runtime> Hub<R> {
         let Some(following) = &self.following else { return };
         // Held, so that this and a reconfiguration follow each other.
         let config = self.write_config();
+        // What is not possible together is left as it was; services say why.
+        let all = following.read(Followed::suggestion_for_all);
+        if let Ok((connect, idle)) = all.client(&config) {
+            self.runtime.tune(connect, idle);
+        }
         let slots: Vec<Arc<Slot>> = self.read_slots().values().cloned().collect();
         for slot in slots {
             let there = Self::name_there(&config, &slot.name);

@@ -129,6 +129,10 @@ pub trait Runtime: Sized + Send + Sync + 'static {
         Err(ConfigError::new("tls", "this adapter cannot change it while the client runs"))
     }
 
+    /// Other limits of connecting and idling, from now on. Exchanges under way go on; connections
+    /// are made anew when the limit of idling differs. An adapter that cannot leaves it.
+    fn tune(&self, _connect: Duration, _idle: Duration) {}
+
     /// Why TLS handshakes failed, the most recent last.
     fn tls_failures(&self) -> Vec<TlsFailure> {
         Vec::new()

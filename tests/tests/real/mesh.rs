@@ -280,6 +280,19 @@ fn case_003_36_37_defaults_of_consul_are_followed_while_it_runs<S: Subject>() {
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(said("defaults of consul"), 3);
 
+    // How long connections idle is a limit of the client as a whole. ureq looks at it when it
+    // needs a connection again, hyper by itself.
+    if S::ASYNC {
+        assert!(crate::subject::open([&server]) > 0);
+        put(json!({
+            "Kind": "proxy-defaults", "Name": "global",
+            "Config": { "local_request_timeout_ms": 5000, "local_idle_timeout_ms": 200 },
+        }));
+        eventually("that is another change", || said("attempt 5s idle 200ms") == 1);
+        get(&client, "web", "/x").unwrap();
+        eventually("idle ones are closed", || crate::subject::open([&server]) == 0);
+    }
+
     // What the configuration says wins.
     let own = catalogue::client::<S>(&agent.url(), |consul| consul.defaults = true);
     let own = own.attempt_timeout(Duration::from_millis(300)).build().unwrap();

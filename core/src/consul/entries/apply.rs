@@ -1,6 +1,7 @@
 //! What entries suggest, as the rules of one service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Suggestion;
 use crate::config::{Config, ConfigError, Limits, Policy, Rules};
@@ -36,5 +37,20 @@ impl Suggestion {
             own.policy.iter_mut().chain(own.profiles.values_mut()).for_each(&mut fill);
         }
         only.rules_for(service)
+    }
+
+    /// How long connecting may take, and how long a connection may idle, for the client as a whole:
+    /// by `config`, and by this where it leaves them open. An idle time that is not the default was
+    /// meant.
+    ///
+    /// # Errors
+    /// Those of [`Rules::of`].
+    pub fn client(&self, config: &Config) -> Result<(Duration, Duration), ConfigError> {
+        let (mut policy, mut limits) = (config.policy.clone(), config.limits.clone());
+        self.apply(&mut policy.deadline, &mut limits);
+        let own = config.limits.idle_timeout;
+        let meant = own != Limits::default().idle_timeout;
+        let idle = if meant { own } else { limits.idle_timeout };
+        Ok((Rules::of(&policy, "policy")?.connect, idle))
     }
 }

@@ -370,6 +370,13 @@ impl Followed {
         self.defaults.as_ref().map_or_else(Suggestion::default, |all| all.suggestion(service))
     }
 
+    /// What they mean for a client as a whole: what all proxies are told.
+    #[must_use]
+    pub fn suggestion_for_all(&self) -> Suggestion {
+        // No service is called this.
+        self.suggestion("")
+    }
+
     /// Tells operators something that only a driver knows.
     pub fn say(&mut self, now: Time, said: Said) {
         self.notices.push(now, Event::Consul { what: said });
