@@ -73,7 +73,7 @@ fn a_consul_that_fails_changes_nothing_and_is_told_once() {
     let (now, asked) = ask(&mut defaults, &mut rng);
     assert_eq!(defaults.done(now, &asked, failed(), &set, &mut rng), Ok(false));
     let (now, asked) = ask(&mut defaults, &mut rng);
-    assert_eq!(defaults.done(now, &asked, Answer::Silence, &set, &mut rng).is_err(), false);
+    assert!(defaults.done(now, &asked, Answer::Silence, &set, &mut rng).is_ok());
     assert_eq!(defaults.suggestion("web"), before);
     let (now, asked) = ask(&mut defaults, &mut rng);
     assert_eq!(defaults.done(now, &asked, same, &set, &mut rng), Ok(false), "no change");
