@@ -84,7 +84,9 @@ fn case_004_84_a_shared_level_cannot_take_tls_away() {
     assert_ne!(own_key, key);
     let planted = JobOutcome::Replies(vec![Reply::Number(20_000), Reply::Text(value)]);
     let _ = other.job_done(Time::ZERO, id, planted);
-    assert!(!matches!(other.resolve(Time::ZERO, "web"), Resolution::Found(list) if !list.is_empty()));
+    assert!(
+        !matches!(other.resolve(Time::ZERO, "web"), Resolution::Found(list) if !list.is_empty())
+    );
 }
 
 #[test]
