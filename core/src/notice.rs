@@ -12,6 +12,7 @@ use crate::cache::second;
 use crate::consul::ask::Trouble;
 use crate::consul::consistency::Disagrees;
 use crate::consul::event as registry;
+use crate::consul::followed;
 use crate::consul::template::renderer;
 use crate::discovery::delivery::Handler;
 use crate::discovery::removal::Mass;
@@ -87,6 +88,11 @@ pub enum Event {
     SharedAnswers {
         /// What happened.
         what: second::Trouble,
+    },
+    /// Something about what is followed in Consul: certificates of the mesh, defaults, files of TLS.
+    Consul {
+        /// What happened.
+        what: followed::Said,
     },
     /// What an earlier run knew of discovery is used until the sources have answered.
     SnapshotRestored {
@@ -363,6 +369,7 @@ impl Event {
             Event::MassRemoval { .. } => "mass_removal",
             Event::SharedLevel { .. } => "shared_level",
             Event::SharedAnswers { .. } => "shared_answers",
+            Event::Consul { .. } => "consul",
             Event::SnapshotRestored { .. } => "snapshot_restored",
             Event::SnapshotFailed { .. } => "snapshot_failed",
             Event::ServiceWatchError { .. } => "service_watch_error",
@@ -419,6 +426,7 @@ impl fmt::Display for Event {
             Event::MassRemoval { about, mass } => write!(f, "{about}: {mass}"),
             Event::SharedLevel { what } => write!(f, "{what}"),
             Event::SharedAnswers { what } => write!(f, "{what}"),
+            Event::Consul { what } => write!(f, "{what}"),
             Event::SnapshotRestored { services, left_out, age } => write!(
                 f,
                 "{services} services restored from the snapshot of discovery, {age:.0?} old; \

@@ -17,7 +17,7 @@ use origin_core::ops::Flow;
 use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply, Watch};
-use origin_driver::hyper::{Limited, Pooled};
+use origin_driver::hyper::{Limit, Limited, Pooled};
 use origin_driver::tls::Tls;
 use origin_driver::{
     Follower, Goal, Hub, Line, Options, Purging, Runtime, Slot, Streaming, TlsChange, TlsFailure,
@@ -79,6 +79,7 @@ pub struct AsyncIo<E> {
     epoch: Instant,
     pool: Pooled<Limited<Connector, Sleeper>>,
     tls: Arc<Tls>,
+    limit: Limit,
     executor: E,
 }
 
@@ -105,10 +106,11 @@ impl<E: Executor> Runtime for AsyncIo<E> {
         let tls = Tls::new(options, true)?;
         let connector = Connector::new(tls.clone());
         let sleep: Sleeper = |span| SmolTimer::new().sleep(span);
-        let connector = Limited::new(connector, options.connect, sleep);
+        let limit = Limit::of(options.connect);
+        let connector = Limited::new(connector, limit.clone(), sleep);
         let executor = E::default();
         let pool = Pooled::new(connector, Spawner(executor.clone()), SmolTimer::new(), options);
-        Ok(AsyncIo { epoch: Instant::now(), pool, tls, executor })
+        Ok(AsyncIo { epoch: Instant::now(), pool, tls, executor, limit })
     }
 
     fn now(&self) -> Time {
@@ -178,6 +180,11 @@ impl<E: Executor> Runtime for AsyncIo<E> {
 
     fn secure(&self, change: TlsChange) -> Result<(), ConfigError> {
         self.tls.change(change, || self.pool.renew())
+    }
+
+    fn tune(&self, connect: Duration, idle: Duration) {
+        self.limit.set(connect);
+        self.pool.tune(idle);
     }
 
     fn tls_failures(&self) -> Vec<TlsFailure> {

@@ -27,6 +27,7 @@ fn jobs_on<E: Executor>() {
         roots: Roots::WebPki,
         identity: None,
         expect: Default::default(),
+        realms: Default::default(),
     };
     let adapter = AsyncIo::<E>::build(&options).unwrap();
     let carrier = Arc::<Carrier>::default();

@@ -1,7 +1,7 @@
 //! The adapter: ureq's agent, set up so that it decides nothing, and what its errors mean.
 
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -40,8 +40,18 @@ pub struct Blocking {
     /// Locked for as long as it takes to clone it.
     agent: RwLock<Agent>,
     tls: Arc<Tls>,
-    /// Limit of connecting.
+    /// What agents are made by.
+    shape: Mutex<Shape>,
+}
+
+/// Limits of an agent.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    /// Of connecting.
     connect: Duration,
+    max_head: usize,
+    idle_connections: usize,
+    idle_timeout: Duration,
 }
 
 impl Blocking {
@@ -75,26 +85,14 @@ impl Runtime for Blocking {
 
     fn build(options: &Options) -> Result<Blocking, ConfigError> {
         let tls = Tls::new(options, false)?;
-        let config = Agent::config_builder()
-            .proxy(None)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .allow_non_standard_methods(true)
-            .user_agent(AutoHeaderValue::None)
-            .accept(AutoHeaderValue::None)
-            .accept_encoding(AutoHeaderValue::None)
-            // Includes resolving, which `Later` leaves to the connector, and the TLS handshake.
-            .timeout_connect(Some(options.connect))
-            .max_response_header_size(options.max_head)
-            .input_buffer_size(options.max_head.saturating_add(INPUT_SLACK))
-            .output_buffer_size(OUTPUT)
-            .max_idle_connections(IDLE_IN_ALL)
-            .max_idle_connections_per_host(options.idle_connections)
-            .max_idle_age(options.idle_timeout)
-            .build();
-        let agent = RwLock::new(agent(config, tls.clone()));
-        Ok(Blocking { epoch: Instant::now(), agent, tls, connect: options.connect })
+        let shape = Shape {
+            connect: options.connect,
+            max_head: options.max_head,
+            idle_connections: options.idle_connections,
+            idle_timeout: options.idle_timeout,
+        };
+        let agent = RwLock::new(agent(config(&shape), tls.clone()));
+        Ok(Blocking { epoch: Instant::now(), agent, tls, shape: Mutex::new(shape) })
     }
 
     fn now(&self) -> Time {
@@ -167,6 +165,15 @@ impl Runtime for Blocking {
         })
     }
 
+    fn tune(&self, connect: Duration, idle: Duration) {
+        let mut shape = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
+        if (shape.connect, shape.idle_timeout) != (connect, idle) {
+            (shape.connect, shape.idle_timeout) = (connect, idle);
+            let fresh = agent(config(&shape), self.tls.clone());
+            *self.agent.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
+    }
+
     fn tls_failures(&self) -> Vec<TlsFailure> {
         self.tls.failures()
     }
@@ -197,7 +204,8 @@ impl BlockingRuntime for Blocking {
     }
 
     fn connect(&self, host: &str, port: u16, by: Time) -> Result<(), Fault> {
-        let limit = Instant::now() + self.connect.min(YEAR);
+        let connect = self.shape.lock().unwrap_or_else(PoisonError::into_inner).connect;
+        let limit = Instant::now() + connect.min(YEAR);
         let by = self.instant(by);
         wire::reach(host, port, limit.min(by), limit <= by)
     }
@@ -208,6 +216,28 @@ impl BlockingRuntime for Blocking {
             None => Fault::Reset,
         }
     }
+}
+
+/// An agent's configuration: it decides nothing.
+fn config(shape: &Shape) -> Config {
+    Agent::config_builder()
+        .proxy(None)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .allow_non_standard_methods(true)
+        .user_agent(AutoHeaderValue::None)
+        .accept(AutoHeaderValue::None)
+        .accept_encoding(AutoHeaderValue::None)
+        // Includes resolving, which `Later` leaves to the connector, and the TLS handshake.
+        .timeout_connect(Some(shape.connect))
+        .max_response_header_size(shape.max_head)
+        .input_buffer_size(shape.max_head.saturating_add(INPUT_SLACK))
+        .output_buffer_size(OUTPUT)
+        .max_idle_connections(IDLE_IN_ALL)
+        .max_idle_connections_per_host(shape.idle_connections)
+        .max_idle_age(shape.idle_timeout)
+        .build()
 }
 
 /// An agent with a pool of its own.

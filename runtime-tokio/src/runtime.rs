@@ -13,7 +13,7 @@ use origin_core::ops::Flow;
 use origin_core::outcome::{Fault, Sent};
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply, Watch};
-use origin_driver::hyper::{Limited, Pooled};
+use origin_driver::hyper::{Limit, Limited, Pooled};
 use origin_driver::tls::Tls;
 use origin_driver::{
     Follower, Goal, Hub, Line, Options, Purging, Runtime, Slot, Streaming, TlsChange, TlsFailure,
@@ -30,6 +30,7 @@ pub struct Tokio {
     epoch: tokio::time::Instant,
     pool: Pooled<Limited<Connector, Sleeper>>,
     tls: Arc<Tls>,
+    limit: Limit,
 }
 
 impl Runtime for Tokio {
@@ -42,9 +43,10 @@ impl Runtime for Tokio {
     fn build(options: &Options) -> Result<Tokio, ConfigError> {
         let tls = Tls::new(options, true)?;
         let connector = Connector::new(tls.clone());
-        let connector = Limited::new(connector, options.connect, tokio::time::sleep as Sleeper);
+        let limit = Limit::of(options.connect);
+        let connector = Limited::new(connector, limit.clone(), tokio::time::sleep as Sleeper);
         let pool = Pooled::new(connector, TokioExecutor::new(), TokioTimer::new(), options);
-        Ok(Tokio { epoch: tokio::time::Instant::now(), pool, tls })
+        Ok(Tokio { epoch: tokio::time::Instant::now(), pool, tls, limit })
     }
 
     fn now(&self) -> Time {
@@ -114,6 +116,11 @@ impl Runtime for Tokio {
 
     fn secure(&self, change: TlsChange) -> Result<(), ConfigError> {
         self.tls.change(change, || self.pool.renew())
+    }
+
+    fn tune(&self, connect: Duration, idle: Duration) {
+        self.limit.set(connect);
+        self.pool.tune(idle);
     }
 
     fn tls_failures(&self) -> Vec<TlsFailure> {

@@ -26,6 +26,7 @@ fn adapter() -> Tokio {
         roots: Roots::WebPki,
         identity: None,
         expect: Default::default(),
+        realms: Default::default(),
     };
     Tokio::build(&options).unwrap()
 }

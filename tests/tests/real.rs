@@ -30,5 +30,9 @@ mod dns;
 mod files;
 #[path = "real/many.rs"]
 mod many;
+#[path = "real/mesh.rs"]
+mod mesh;
+#[path = "real/mesh_server.rs"]
+mod mesh_server;
 #[path = "real/redis.rs"]
 mod redis;

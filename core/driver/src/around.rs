@@ -1,13 +1,20 @@
 //! What is around a client: environment variables, the system's resolvers, the Redis of its
 //! configuration. Looked at once, when it is built, and only where its configuration asks for it.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use origin_core::config::ConsulTlsConfig;
+use origin_core::consul::followed::papers::Content;
 use origin_core::discovery::Surroundings;
 use origin_core::s3::{Place, Settings};
-use origin_core::{Config, ConfigError};
+use origin_core::{Address, Config, ConfigError};
 
 use crate::carry::Carrier;
+use crate::expect::target;
+use crate::identity::{Chain, Identity, Piece};
+use crate::realm::{Credentials, Realms};
 use crate::roots::Roots;
 
 /// Reads what the sources of `config` need.
@@ -38,13 +45,46 @@ pub(crate) fn storage(config: &Config) -> Result<Arc<Settings>, ConfigError> {
     Settings::of(storage, "storage", read).map(Arc::new)
 }
 
+/// The certificates for `https` agents of Consul, and the digest of their files; none where no
+/// agent is asked over TLS, or no file is configured: then the application's own count.
+pub(crate) fn agents(config: &Config) -> Result<(Realms, Option<u64>), ConfigError> {
+    let consul = config.discovery.as_ref().and_then(|discovery| discovery.consul.as_ref());
+    let Some(consul) = consul.filter(|consul| consul.enabled) else {
+        return Ok(Default::default());
+    };
+    let mut realms = Realms::default();
+    for url in &consul.urls {
+        let address = Address::parse(url).ok().and_then(|address| address.uri());
+        let Some(uri) = address.filter(|uri| uri.scheme_str() == Some("https")) else { continue };
+        let host = uri.host().unwrap_or_default();
+        realms.agent_targets.insert(target(host, uri.port_u16().unwrap_or(443)));
+    }
+    let ConsulTlsConfig { ca, cert, key, .. } = &consul.tls;
+    if realms.agent_targets.is_empty() || [ca, cert, key].into_iter().all(String::is_empty) {
+        return Ok((realms, None));
+    }
+    let read = |field: &str, path: &String| {
+        let field = format!("discovery.consul.tls.{field}");
+        let path = Some(path).filter(|path| !path.is_empty());
+        path.map(|path| Piece::file(&field, Path::new(path))).transpose()
+    };
+    let (ca, cert, key) = (read("ca", ca)?, read("cert", cert)?, read("key", key)?);
+    let bytes = |piece: &Option<Piece>| piece.as_ref().map(|p| Bytes::copy_from_slice(&p.bytes));
+    let digest = Content { ca: bytes(&ca), cert: bytes(&cert), key: bytes(&key) }.digest();
+    let identity = match (cert, key) {
+        (Some(chain), Some(key)) => Some(Identity { chain: Chain::Pem(chain), key }),
+        _ => None,
+    };
+    realms.agents = Some(Credentials { roots: ca.map(Roots::of), identity });
+    Ok((realms, Some(digest)))
+}
+
 /// What carries out jobs that are not HTTP, with the Redis of `config` if it has one.
 #[cfg(feature = "redis")]
 pub(crate) fn carrier(config: &Config, roots: &Roots) -> Result<Carrier, ConfigError> {
     use origin_core::redis::Server;
 
     use crate::carry::RedisOptions;
-    use crate::identity::Identity;
 
     let Some(redis) = config.redis.as_ref().filter(|redis| redis.enabled) else {
         return Ok(Carrier::default());

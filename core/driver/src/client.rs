@@ -307,6 +307,7 @@ impl<R: Runtime> Builder<R> {
         let rules = Rules::of(&self.config.policy, "policy")?;
         let limits = &self.config.limits;
         let carrier = around::carrier(&self.config, &self.roots)?;
+        let (realms, papers) = around::agents(&self.config)?;
         let runtime = R::build(&Options {
             connect: rules.connect,
             max_head: limits.head,
@@ -315,11 +316,13 @@ impl<R: Runtime> Builder<R> {
             roots: self.roots,
             identity: self.identity,
             expect: self.expect,
+            realms,
         })?;
         // The driver is where randomness enters: once, here, unless the user chose a seed.
         let seed =
             self.config.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
-        let hub = Hub::new(runtime, self.config, seed, self.token, self.customs, carrier)?;
+        let (token, customs) = (self.token, self.customs);
+        let hub = Hub::new(runtime, self.config, seed, token, customs, carrier, papers)?;
         Ok(Client { hub: Arc::new(hub) })
     }
 }

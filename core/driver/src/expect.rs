@@ -192,16 +192,6 @@ impl Expectations {
         self.targets.iter().map(|((host, port), expect)| (&**host, *port, expect))
     }
 
-    /// The targets of which the two do not expect the same.
-    #[cfg(feature = "rustls")]
-    pub(crate) fn differences<'a>(
-        &'a self,
-        other: &'a Expectations,
-    ) -> impl Iterator<Item = &'a Target> {
-        let all = self.targets.keys().chain(other.targets.keys());
-        all.filter(|target| self.of_target(target) != other.of_target(target))
-    }
-
     /// Refuses ids that no certificate can have.
     ///
     /// # Errors

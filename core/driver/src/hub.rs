@@ -24,6 +24,7 @@ use crate::cache::{Memory, Second};
 use crate::carry::Carrier;
 use crate::consul::Desk;
 use crate::custom::{Custom, Threads};
+use crate::followed::Following;
 use crate::runtime::Runtime;
 use crate::sharing::Sharing;
 use crate::watch::Watchers;
@@ -41,6 +42,8 @@ pub struct Slot {
     /// Notified when its epoch moves.
     pub(crate) moved: Event,
     pub(crate) name: Arc<str>,
+    /// Who its endpoints have to be, where it is reached over Connect.
+    pub(crate) mesh: Option<Arc<str>>,
     /// Whether its endpoints come from discovery.
     pub(crate) discovered: bool,
     /// Whether its endpoints are checked.
@@ -68,6 +71,7 @@ impl Slot {
             checked: service.rules().checks.on().into(),
             service: Mutex::new(service),
             moved: Event::new(),
+            mesh: None,
             discovered,
             check_due: AtomicU64::new(0),
             share_due: AtomicU64::new(0),
@@ -101,6 +105,8 @@ pub struct Hub<R> {
     pub(crate) directory: Option<Mutex<Directory>>,
     /// Consul for the application, where it is configured.
     pub(crate) desk: Option<Desk>,
+    /// What is followed in Consul beside services, if anything is.
+    pub(crate) following: Option<Following>,
     /// How breaker knowledge is shared, if it is.
     pub(crate) sharing: Option<Sharing>,
     /// Where answers are shared, if there is a Redis.
@@ -129,10 +135,12 @@ impl<R: Runtime> Hub<R> {
         token: Option<Token>,
         customs: Customs,
         carrier: Carrier,
+        papers: Option<u64>,
     ) -> Result<Hub<R>, ConfigError> {
         let around = around::surroundings(&config);
         let directory = Directory::new(&config, seed, &around)?.map(Mutex::new);
         let desk = Desk::new(runtime.now(), &config, seed, &around)?;
+        let following = Following::new(runtime.now(), &config, seed, &around, papers)?;
         let sharing = Sharing::of(&config)?;
         let second = Second::of(&config, seed)?;
         let hub = Hub {
@@ -142,6 +150,7 @@ impl<R: Runtime> Hub<R> {
             storage: RwLock::new(around::storage(&config)?),
             directory,
             desk,
+            following,
             sharing,
             second,
             slots: RwLock::default(),
@@ -249,7 +258,7 @@ impl<R: Runtime> Hub<R> {
         origin_core::config::check_service_name(name)?;
         let config = self.config();
         let own = config.services.get(name);
-        let (rules, profiles) = config.rules_for(name)?;
+        let (rules, profiles) = self.rules_for(&config, name)?;
         let memory = Memory::new(now, self.seed, config.cache_for(name)?);
         let mut service = Service::new(name.into(), rules, self.seed).with_profiles(profiles);
         let local = config.local_cluster.as_deref();
@@ -260,16 +269,22 @@ impl<R: Runtime> Hub<R> {
         let discovered = endpoints.is_empty();
         // Held until the slot is there: a document that came in between would miss it.
         let mut directory = None;
+        let mut mesh = None;
         let resolution = match &self.directory {
             _ if !discovered => Resolution::Found(endpoints),
-            Some(mutex) => directory.insert(lock(mutex)).resolve(now, name),
+            Some(mutex) => {
+                let directory = directory.insert(lock(mutex));
+                mesh = directory.mesh_name(name);
+                let resolution = directory.resolve(now, name);
+                self.over_mesh(now, service.name(), mesh.as_ref(), resolution)
+            }
             None => Resolution::Absent(Vec::new()),
         };
         service.resolve(now, resolution);
         if let Some(sharing) = self.sharing.as_ref().filter(|_| !self.is_closing()) {
             sharing.with(now, &mut service)?;
         }
-        let slot = Slot::new(service, discovered, memory);
+        let slot = Slot { mesh, ..Slot::new(service, discovered, memory) };
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry(slot.name.clone()).or_insert_with(|| Arc::new(slot)).clone();
         drop(slots);
@@ -290,7 +305,8 @@ impl<R: Runtime> Hub<R> {
     /// for what other nodes know. No lock.
     #[cfg(feature = "hyper")]
     pub(crate) fn unattended(&self, slot: &Slot) -> bool {
-        (slot.checked.load(Ordering::Relaxed) || self.sharing.is_some())
+        let followed = self.sharing.is_some() || self.following.is_some();
+        (slot.checked.load(Ordering::Relaxed) || followed)
             && !self.background.load(Ordering::Relaxed)
     }
 
@@ -311,6 +327,10 @@ impl<R: Runtime> Hub<R> {
                 }
             }
             _ => Time::NEVER,
+        };
+        let wait = match self.poll_followed(now, slot, until) {
+            Poll::Run(job) => return Poll::Run(job),
+            Poll::Wait(at) => wait.min(at),
         };
         match self.poll_directory(now, slot, until) {
             Poll::Wait(at) => Poll::Wait(at.min(wait)),
@@ -345,6 +365,11 @@ impl<R: Runtime> Hub<R> {
     /// Brings the result of a job back, tells every service, and wakes who waits. Returns whether
     /// another exchange follows at once.
     pub(crate) fn finish_job(&self, id: JobId, outcome: JobOutcome) -> bool {
+        let mut outcome = Some(outcome);
+        if let Some(more) = self.followed_done(id, &mut outcome) {
+            return more;
+        }
+        let Some(outcome) = outcome else { return false };
         if let Some(desk) = self.desk.as_ref().filter(|_| Registry::owns(id)) {
             let now = self.runtime.now();
             let told = desk.done(now, id, &outcome);
@@ -375,6 +400,7 @@ impl<R: Runtime> Hub<R> {
         // The directory is locked, so that an older list cannot overtake a newer one.
         for slot in slots.iter().filter(|slot| slot.discovered) {
             let resolution = directory.resolve(now, &slot.name);
+            let resolution = self.over_mesh(now, &slot.name, slot.mesh.as_ref(), resolution);
             let due = directory.call_due(now, &slot.name);
             slot.discovery_due.store(due.as_nanos(), Ordering::Relaxed);
             slot.watchers.tell(now, &resolution);
@@ -384,6 +410,16 @@ impl<R: Runtime> Hub<R> {
         }
         for slot in slots {
             slot.moved.notify(usize::MAX);
+        }
+    }
+
+    /// Tells the services that are reached over Connect what is known of them now.
+    pub(crate) fn tell_mesh(&self, now: Time) {
+        let Some(directory) = &self.directory else { return };
+        let mut names = Vec::new();
+        self.each_slot(|slot| names.extend(slot.mesh.as_ref().map(|_| slot.name.clone())));
+        if !names.is_empty() {
+            self.tell(now, &mut lock(directory), &names);
         }
     }
 
@@ -397,6 +433,7 @@ impl<R: Runtime> Hub<R> {
         let mut directory = lock(self.directory.as_ref().filter(|_| slot.discovered)?);
         let now = self.runtime.now();
         let resolution = directory.resolve(now, &slot.name);
+        let resolution = self.over_mesh(now, &slot.name, slot.mesh.as_ref(), resolution);
         let changed = directory.version(&slot.name).map_or(now, |(_, changed)| changed);
         Some(look(now, &resolution, changed))
     }
@@ -432,6 +469,9 @@ impl<R: Runtime> Hub<R> {
             notices.extend(lock(directory).notices().since(0).cloned());
         }
         notices.extend(self.second.iter().flat_map(Second::notices));
+        if let Some(following) = &self.following {
+            following.read(|machine| notices.extend(machine.notices().since(0).cloned()));
+        }
         let slots: Vec<Arc<Slot>> = self.read_slots().values().cloned().collect();
         if let Some(desk) = &self.desk {
             notices.extend(desk.notices());

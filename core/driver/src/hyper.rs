@@ -5,7 +5,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ use crate::runtime::Options;
 pub struct Pooled<C> {
     /// Read-locked for as long as it takes to make the future of an exchange.
     clients: RwLock<Clients<C>>,
-    builder: Builder,
+    builder: RwLock<Builder>,
+    idle: AtomicU64,
     connector: C,
 }
 
@@ -69,13 +71,28 @@ impl<C: Connect + Clone + Send + Sync + 'static> Pooled<C> {
             .http1_max_buf_size(options.max_head)
             .http2_max_header_list_size(u32::try_from(options.max_head).unwrap_or(u32::MAX));
         let clients = RwLock::new(Clients::new(&builder, connector.clone()));
-        Pooled { clients, builder, connector }
+        let (builder, idle) = (RwLock::new(builder), AtomicU64::new(nanos(options.idle_timeout)));
+        Pooled { clients, builder, idle, connector }
+    }
+
+    /// Lets connections idle for this long from now on: in a new pool, if it is not the same.
+    pub fn tune(&self, idle: Duration) {
+        if self.idle.swap(nanos(idle), Ordering::Relaxed) != nanos(idle) {
+            let mut builder = self.builder.write().unwrap_or_else(PoisonError::into_inner);
+            builder.pool_idle_timeout(idle);
+            drop(builder);
+            self.renew();
+        }
+    }
+
+    fn builder(&self) -> Builder {
+        self.builder.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Begins a new pool. Exchanges under way are finished on the connections they have; idle ones
     /// of the old pool are closed now, the others when they have become idle.
     pub fn renew(&self) {
-        let fresh = Clients::new(&self.builder, self.connector.clone());
+        let fresh = Clients::new(&self.builder(), self.connector.clone());
         let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *clients, fresh);
         // Closing connections is not for those who wait for the lock.
@@ -94,9 +111,9 @@ impl<C: Connect + Clone + Send + Sync + 'static> Pooled<C> {
     ) -> impl Future<Output = Exchanged<Incoming>> + Send + use<C> {
         let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
         let client = match request.version() {
-            Version::HTTP_2 => clients.second.get_or_init(|| {
-                self.builder.clone().http2_only(true).build(self.connector.clone())
-            }),
+            Version::HTTP_2 => clients
+                .second
+                .get_or_init(|| self.builder().http2_only(true).build(self.connector.clone())),
             _ => &clients.usual,
         };
         Exchange(client.request(request.map(Full::new)))
@@ -203,18 +220,43 @@ pub(crate) fn body_fault(error: &::hyper::Error) -> Fault {
     }
 }
 
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A limit that can be exchanged while it is used. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Limit(Arc<AtomicU64>);
+
+impl Limit {
+    /// This one.
+    #[must_use]
+    pub fn of(span: Duration) -> Limit {
+        Limit(Arc::new(AtomicU64::new(nanos(span))))
+    }
+
+    /// Another one from now on.
+    pub fn set(&self, span: Duration) {
+        self.0.store(nanos(span), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// A connector that gives up after a while. Counts resolving, TCP and TLS together, which the
 /// limits of the usual connectors do not.
 #[derive(Clone)]
 pub struct Limited<C, S> {
     inner: C,
-    limit: Duration,
+    limit: Limit,
     sleep: S,
 }
 
 impl<C, S> Limited<C, S> {
     /// Gives `inner` at most `limit`, as measured by `sleep`.
-    pub fn new(inner: C, limit: Duration, sleep: S) -> Limited<C, S> {
+    pub fn new(inner: C, limit: Limit, sleep: S) -> Limited<C, S> {
         Limited { inner, limit, sleep }
     }
 }
@@ -244,7 +286,7 @@ where
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connect = self.inner.call(uri);
-        let sleep = (self.sleep)(self.limit);
+        let sleep = (self.sleep)(self.limit.get());
         Box::pin(async move {
             let limit = async {
                 sleep.await;

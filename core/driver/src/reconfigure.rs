@@ -26,7 +26,7 @@ impl<R: Runtime> Hub<R> {
         // Everything that can be refused is refused before anything changes.
         let mut news = Vec::with_capacity(slots.len());
         for slot in slots {
-            let (rules, profiles) = next.rules_for(&slot.name)?;
+            let (rules, profiles) = self.rules_for(&next, &slot.name)?;
             let cache = next.cache_for(&slot.name)?;
             let delivery = next.delivery_for(&slot.name)?;
             let own = next.services.get(&*slot.name);
@@ -101,10 +101,20 @@ fn fixed(present: &Config, next: &Config, seed: u64) -> Result<(), ConfigError> 
             return fixed(field);
         }
     }
+    for (name, service) in &next.services {
+        if service.lookup.connect && !present.services.contains_key(name) {
+            return fixed(&format!("services.{name}.lookup.connect"));
+        }
+    }
     for (name, service) in &present.services {
         let injected = |s: &origin_core::config::ServiceConfig| !s.endpoints.is_empty();
         if injected(service) != next.services.get(name).is_some_and(injected) {
             return fixed(&format!("services.{name}.endpoints"));
+        }
+        // Who is in the mesh and who is not is a matter of safety: not to be passed over.
+        let meshed = |s: &origin_core::config::ServiceConfig| s.lookup.connect;
+        if meshed(service) != next.services.get(name).is_some_and(meshed) {
+            return fixed(&format!("services.{name}.lookup.connect"));
         }
     }
     Ok(())

@@ -14,6 +14,7 @@ use crate::consul::Goal;
 use crate::expect::Expectations;
 use crate::hub::{Hub, Slot};
 use crate::identity::Identity;
+use crate::realm::Realms;
 use crate::roots::Roots;
 use crate::secure::{TlsChange, TlsFailure};
 use crate::watch::{Follower, Line};
@@ -35,6 +36,8 @@ pub struct Options {
     pub identity: Option<Identity>,
     /// Whom certain servers have to be.
     pub expect: Expectations,
+    /// What is known of Consul's certificates.
+    pub realms: Realms,
 }
 
 /// What came of warming a cache.
@@ -134,6 +137,10 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     fn secure(&self, _: TlsChange) -> Result<(), ConfigError> {
         Err(ConfigError::new("tls", "this adapter cannot change it while the client runs"))
     }
+
+    /// Other limits of connecting and idling, from now on. Exchanges under way go on; connections
+    /// are made anew when the limit of idling differs. An adapter that cannot leaves it.
+    fn tune(&self, _connect: Duration, _idle: Duration) {}
 
     /// Why TLS handshakes failed, the most recent last.
     fn tls_failures(&self) -> Vec<TlsFailure> {

@@ -9,6 +9,7 @@ use origin_core::ConfigError;
 use crate::client::Client;
 use crate::expect::Expectations;
 use crate::identity::Identity;
+use crate::realm::RealmChange;
 use crate::roots::Roots;
 use crate::runtime::Runtime;
 
@@ -23,6 +24,8 @@ pub struct TlsChange {
     pub roots: Option<Roots>,
     /// What is expected from now on; `None` leaves it as it is.
     pub expect: Option<Expectations>,
+    /// What Consul brings.
+    pub(crate) realm: Option<RealmChange>,
 }
 
 impl TlsChange {
@@ -39,6 +42,11 @@ impl TlsChange {
     /// Other authorities.
     pub fn roots(self, roots: Roots) -> TlsChange {
         TlsChange { roots: Some(roots), ..self }
+    }
+
+    /// A change of what Consul brings.
+    pub(crate) fn realm(realm: RealmChange) -> TlsChange {
+        TlsChange { realm: Some(realm), ..TlsChange::default() }
     }
 
     /// Other expectations, all of them.

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CacheConfig, ConcurrencyMode, Config, Mode, Policy, RateMode, conflict, field};
+use super::{
+    CacheConfig, ConcurrencyMode, Config, Mode, Policy, RateMode, ServiceConfig, conflict, field,
+};
 use crate::address::Address;
 use crate::cache;
+use crate::discovery::SourceKind;
 use crate::discovery::delivery;
 use crate::ops::secrets::SERVICE as SECRETS;
 use crate::policy::balance::route::Routes;
@@ -241,6 +244,28 @@ impl Config {
         Ok(())
     }
 
+    /// Whether a service can be reached over Connect: by Consul, as somebody.
+    fn connectable(&self, path: &str, service: &ServiceConfig) -> Result<(), ConfigError> {
+        let refuse =
+            |field: &str, reason: &str| Err(ConfigError::new(format!("{path}.{field}"), reason));
+        let discovery = self.discovery.as_ref();
+        let consul = discovery.and_then(|discovery| discovery.consul.as_ref());
+        if !consul.is_some_and(|consul| consul.enabled && consul.connect.enabled) {
+            let reason = "needs discovery.consul.connect, to be somebody in the mesh";
+            return refuse("connect", reason);
+        }
+        if !service.endpoints.is_empty() {
+            return refuse("connect", "its endpoints are configured and are not looked up");
+        }
+        if service.lookup.order.iter().any(|kind| *kind != SourceKind::Consul) {
+            return refuse(
+                "order",
+                "names another source, and only Consul knows who is in the mesh",
+            );
+        }
+        Ok(())
+    }
+
     /// How those who watch the service called `name` are told of changes.
     ///
     /// # Errors
@@ -293,6 +318,9 @@ impl Config {
             self.delivery_for(name)?;
             if let Some(discovery) = &self.discovery {
                 discovery.sources(&format!("{path}.lookup.order"), &service.lookup.order)?;
+            }
+            if service.lookup.connect {
+                self.connectable(&format!("{path}.lookup"), service)?;
             }
             for (index, endpoint) in service.endpoints.iter().enumerate() {
                 let field = format!("{path}.endpoints[{index}].address");

@@ -65,13 +65,18 @@ pub enum TokenSource {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConsulTlsConfig {
-    /// Certificates of the authority, PEM. Default `/etc/consul/ca.pem`.
+    /// Certificates of the authority, PEM. Default `/etc/consul/ca.pem`; empty: whom the client
+    /// trusts for services vouches for agents, too.
     pub ca: String,
     /// Certificate of this client, PEM. Default `/etc/consul/cert.pem`; empty with `key` for
     /// none.
     pub cert: String,
     /// Its key, PEM. Default `/etc/consul/key.pem`.
     pub key: String,
+    /// From one look at the files to the next, 1 s – 7 days. Default 30 s. What has changed, and
+    /// is still the same a second later, is put in force while the client runs.
+    #[serde(with = "crate::time::text")]
+    pub poll: Duration,
 }
 
 impl Default for ConsulTlsConfig {
@@ -80,6 +85,33 @@ impl Default for ConsulTlsConfig {
             ca: "/etc/consul/ca.pem".to_owned(),
             cert: "/etc/consul/cert.pem".to_owned(),
             key: "/etc/consul/key.pem".to_owned(),
+            poll: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Connect: who this program is in the mesh. Its roots and its certificate are read from the agent
+/// and watched, for services looked up with `lookup.connect = true`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConnectConfig {
+    /// Whether the certificates are asked for at all. Default `false`.
+    pub enabled: bool,
+    /// The service that this program is: its certificate is shown to others, and intentions are
+    /// about it. Required when enabled; the service token needs `service:write` for it.
+    pub service: String,
+    /// A certificate that has no successor this long before it expires is warned of, once; a tenth
+    /// of its life if that is shorter. 1 s – 7 days. Default 1 h.
+    #[serde(with = "crate::time::text")]
+    pub warning: Duration,
+}
+
+impl Default for ConnectConfig {
+    fn default() -> Self {
+        ConnectConfig {
+            enabled: false,
+            service: String::new(),
+            warning: Duration::from_secs(3_600),
         }
     }
 }
@@ -168,6 +200,11 @@ pub struct ConsulConfig {
     pub max_bytes: usize,
     /// Certificates for `https` agents.
     pub tls: ConsulTlsConfig,
+    /// Who this program is in the mesh. Off.
+    pub connect: ConnectConfig,
+    /// Whether `service-defaults`, `service-resolver` and `proxy-defaults` are followed: what they
+    /// say of time-outs holds wherever this configuration says nothing. Default `false`.
+    pub defaults: bool,
     /// Files rendered from what Consul knows, at most 64.
     pub templates: Vec<TemplateConfig>,
     /// How own registrations are made, renewed and taken back.
@@ -200,6 +237,8 @@ impl Default for ConsulConfig {
             health_meta: "health".to_owned(),
             max_bytes: 64 << 20,
             tls: ConsulTlsConfig::default(),
+            connect: ConnectConfig::default(),
+            defaults: false,
             templates: Vec::new(),
             registrar: RegistrarConfig::default(),
             verify: ConsistencyConfig::default(),

@@ -234,4 +234,8 @@ pub struct LookupConfig {
     pub tag: Option<String>,
     /// Consul: the datacenter that is asked. `None`: as for all.
     pub datacenter: Option<String>,
+    /// Consul: reached over Connect. Its instances are sidecars and services that speak it, always
+    /// over TLS: they have to prove that they are this service, and are shown who this program is.
+    /// Needs `discovery.consul.connect`. No other source is asked. Default `false`.
+    pub connect: bool,
 }

@@ -58,7 +58,8 @@ pub use classes::{ClassesConfig, FaultClass, MethodClass};
 pub use concurrency::{ConcurrencyConfig, ConcurrencyMode, Headroom};
 pub use consistency::ConsistencyConfig;
 pub use consul::{
-    Consistency, ConsulConfig, ConsulTlsConfig, InstanceScheme, TemplateConfig, TokenSource,
+    ConnectConfig, Consistency, ConsulConfig, ConsulTlsConfig, InstanceScheme, TemplateConfig,
+    TokenSource,
 };
 pub use delivery::DeliveryConfig;
 pub use discovery::{Combine, DiscoveryConfig, LookupConfig};

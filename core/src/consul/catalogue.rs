@@ -99,7 +99,7 @@ pub fn parse_service(settings: &Settings, status: u16, body: &[u8]) -> Result<An
     for raw in raw.0 {
         let host = raw.service_address.filter(|a| !a.is_empty()).unwrap_or(raw.address);
         let cluster = shared(&mut seen, raw.datacenter.as_deref().unwrap_or("consul"));
-        let place = Place { id: raw.id, host: &host, port: raw.port, cluster };
+        let place = Place { id: raw.id, host: &host, port: raw.port, cluster, connect: false };
         let unknown = Condition::Unknown;
         match place.instance(settings, raw.tags, raw.meta, unknown, raw.weights.passing) {
             Some(instance) => {

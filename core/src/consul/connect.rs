@@ -1,6 +1,9 @@
 //! Certificates of Consul Connect: the roots to trust and the leaf to show, read from the agent
 //! and watched like anything else (both replies carry an index). Who may call whom is in
-//! [`super::intention`], whose certificate it is in [`super::spiffe`].
+//! [`super::intention`], whose certificate it is in [`super::spiffe`], when they are asked for and
+//! put in force in [`membership`].
+
+pub mod membership;
 
 use std::fmt;
 use std::sync::Arc;

@@ -223,6 +223,45 @@ pub fn proxy(api: &Api<'_>, cursor: Option<Cursor>) -> Result<Request<Bytes>, Co
     api.read("/v1/config/proxy-defaults/global", Query::default(), None, cursor)
 }
 
+/// Kinds of entries that are kept here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// What services speak.
+    ServiceDefaults,
+    /// How services are reached.
+    ServiceResolver,
+    /// What all proxies are told.
+    ProxyDefaults,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 3] = [Kind::ServiceDefaults, Kind::ServiceResolver, Kind::ProxyDefaults];
+
+    /// As Consul writes it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Kind::ServiceDefaults => "service-defaults",
+            Kind::ServiceResolver => "service-resolver",
+            Kind::ProxyDefaults => "proxy-defaults",
+        }
+    }
+}
+
+/// `GET /v1/config/{kind}`: all entries of a kind. The reply is read with [`parse_list`].
+///
+/// # Errors
+/// Settings without an agent.
+pub fn list(
+    api: &Api<'_>,
+    kind: Kind,
+    cursor: Option<Cursor>,
+) -> Result<Request<Bytes>, ConsulError> {
+    api.read(&format!("/v1/config/{}", kind.word()), Query::default(), None, cursor)
+}
+
 /// `DELETE /v1/config/{kind}/{name}`. The reply is read with [`super::agent::done`].
 ///
 /// # Errors
@@ -379,6 +418,8 @@ impl Suggestion {
         }
     }
 }
+
+mod apply;
 
 #[cfg(test)]
 mod tests;

@@ -201,6 +201,24 @@ impl Word {
 /// # Errors
 /// A status that is no success, and a reply that is too large or of another shape.
 pub fn parse(settings: &Settings, status: u16, body: &[u8]) -> Result<Answer, ConsulError> {
+    read(settings, status, body, false)
+}
+
+/// The same for instances reached over Connect: always TLS, whatever their metadata says of what
+/// is spoken behind it.
+///
+/// # Errors
+/// Those of [`parse`].
+pub fn parse_connect(settings: &Settings, status: u16, body: &[u8]) -> Result<Answer, ConsulError> {
+    read(settings, status, body, true)
+}
+
+fn read(
+    settings: &Settings,
+    status: u16,
+    body: &[u8],
+    connect: bool,
+) -> Result<Answer, ConsulError> {
     let raw: Many<Raw<'_>> = open(settings, "the health of a service", status, body)?;
     let mut answer = Answer::default();
     let mut nodes: Vec<Arc<str>> = Vec::new();
@@ -211,7 +229,7 @@ pub fn parse(settings: &Settings, status: u16, body: &[u8]) -> Result<Answer, Co
         }
         let host = service.address.filter(|a| !a.is_empty()).unwrap_or(node.address);
         let cluster = shared(&mut clusters, node.datacenter.as_deref().unwrap_or("consul"));
-        let place = Place { id: service.id, host: &host, port: service.port, cluster };
+        let place = Place { id: service.id, host: &host, port: service.port, cluster, connect };
         let weights = service.weights;
         let weight =
             if condition == Condition::Warning { weights.warning } else { weights.passing };
@@ -260,6 +278,7 @@ pub(super) struct Place<'a> {
     pub(super) host: &'a str,
     pub(super) port: i64,
     pub(super) cluster: Arc<str>,
+    pub(super) connect: bool,
 }
 
 impl Place<'_> {
@@ -272,8 +291,11 @@ impl Place<'_> {
         condition: Condition,
         weight: i64,
     ) -> Option<Instance> {
-        let protocol = metadata.get("scheme").or_else(|| metadata.get("protocol"));
-        let address = address(self.host, self.port, protocol.map(|p| &**p), settings.scheme)?;
+        let protocol = match self.connect {
+            true => Some("https"),
+            false => metadata.get("scheme").or_else(|| metadata.get("protocol")).map(|p| &**p),
+        };
+        let address = address(self.host, self.port, protocol, settings.scheme)?;
         let role = if settings.is_fallback(&self.cluster) { Role::Backup } else { Role::Primary };
         let health = settings.health_meta.as_ref().and_then(|key| metadata.get(key));
         let health = health.filter(|path| path.starts_with('/') && path.len() <= 1_024).cloned();

@@ -25,6 +25,7 @@
 //! | [`registrar`] | the life of one's own registrations |
 //! | [`consistency`] | is the cluster whole, is the cache of its time |
 //! | [`registry`] | the machines of the last two rows as jobs for a driver |
+//! | [`followed`] | certificates, defaults and the files of TLS, followed as jobs for a driver |
 //!
 //! Switched off with `consul.enabled = false`, or by not configuring it.
 //!
@@ -53,6 +54,7 @@ pub mod duration;
 pub mod entries;
 pub mod error;
 pub mod event;
+pub mod followed;
 pub mod health;
 pub mod intention;
 pub mod kv;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use http::HeaderValue;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::name;
+use super::connect::membership;
+use super::followed::papers;
+use super::{name, watch};
 use crate::address::Address;
 use crate::config::consul::{TemplateConfig, TokenSource};
 use crate::config::field::{At, WEEK};
@@ -167,13 +169,10 @@ impl Settings {
             )?;
         }
         if config.urls.iter().any(|url| url.starts_with("https")) {
-            let tls = &config.tls;
-            if tls.cert.is_empty() != tls.key.is_empty() {
-                return Err(
-                    at.refuse("tls.cert", "a certificate needs its key, and a key its certificate")
-                );
-            }
+            papers::Settings::of(&config.tls, &format!("{path}.tls"))?;
         }
+        let watch = watch::Settings::of(&config.watch, &format!("{path}.watch"))?;
+        membership::Settings::of(&config.connect, watch, &format!("{path}.connect"))?;
         Ok(Settings::compile(config))
     }
 
@@ -227,6 +226,12 @@ impl Settings {
     #[must_use]
     pub fn agent(&self, agent: usize) -> Option<&Address> {
         self.agents.get(agent.checked_rem(self.agents.len())?)
+    }
+
+    /// Whether any agent is asked over TLS.
+    #[must_use]
+    pub fn over_tls(&self) -> bool {
+        self.agents.iter().any(|agent| agent.as_str().starts_with("https"))
     }
 
     /// How answers are narrowed besides service, datacenter and tag, as text; for cache keys.

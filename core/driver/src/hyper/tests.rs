@@ -149,6 +149,7 @@ fn closes_after(turns: usize, resets: bool) -> ((Fault, Sent), usize) {
         roots: Roots::default(),
         identity: None,
         expect: Expectations::new(),
+        realms: crate::realm::Realms::default(),
     };
     let pool = Pooled::new(To(peer.clone()), tasks.clone(), Still, &options);
     let request = http::Request::post("http://peer/x").body(Bytes::from_static(b"once")).unwrap();

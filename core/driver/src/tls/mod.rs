@@ -10,6 +10,7 @@
 //! anew when identity or roots change. A resumed session is not verified again, so it would keep
 //! what had been verified before.
 
+mod dress;
 mod failures;
 mod parse;
 mod verifier;
@@ -20,18 +21,17 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use origin_core::ConfigError;
 use origin_core::outcome::Fault;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::ClientConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, RootCertStore};
 
 pub use failures::{cause, is_refusal};
 
+use self::dress::{Dress, Party};
 use crate::expect::{Expect, Expectations, Target, Verify, target};
 use crate::hub::lock;
 use crate::identity::Identity;
+use crate::realm::{Credentials, Places, Realm, RealmChange, Realms};
 use crate::roots::Roots;
 use crate::runtime::Options;
 use crate::secure::{TlsChange, TlsFailure};
@@ -39,10 +39,6 @@ use crate::secure::{TlsChange, TlsFailure};
 /// Targets whose connections are remembered one by one. Beyond, every change of expectations
 /// makes a new pool.
 const DIALED: usize = 4096;
-/// Sessions kept for targets that prove their host name.
-const SESSIONS: usize = 256;
-/// Sessions kept per other expectation: those of one service, as a rule.
-const SESSIONS_EACH: usize = 32;
 
 /// The TLS of one client, shared by all connections.
 pub struct Tls {
@@ -59,15 +55,21 @@ pub struct Tls {
 struct Given {
     roots: Roots,
     identity: Option<Identity>,
+    /// Those for the agents.
+    agents: Option<Credentials>,
 }
 
 /// What holds at one moment.
 struct Present {
     expect: Expectations,
-    roots: Arc<RootCertStore>,
-    identity: Option<Arc<CertifiedKey>>,
-    /// A configuration per expectation, made with the first connection that needs it.
-    configs: Mutex<BTreeMap<Expect, Arc<ClientConfig>>>,
+    own: Party,
+    agents: Option<Party>,
+    agent_targets: Arc<BTreeSet<Target>>,
+    /// With the trust domain.
+    mesh: Option<(Party, Arc<str>)>,
+    places: Arc<Places>,
+    /// A configuration per realm and expectation, made with the first connection that needs it.
+    configs: Mutex<BTreeMap<(Realm, Expect), Arc<ClientConfig>>>,
 }
 
 /// How to secure a connection to one target.
@@ -124,13 +126,8 @@ pub(crate) fn plain(
     identity: Option<&Identity>,
 ) -> Result<ClientConfig, ConfigError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let present = Present {
-        expect: Expectations::default(),
-        roots: Arc::new(parse::roots(roots)?),
-        identity: identity.map(|own| parse::identity(own, &provider)).transpose()?,
-        configs: Mutex::default(),
-    };
-    let mut config = ClientConfig::clone(&*present.config(&provider, false, &Expect::default())?);
+    let party = Party::of(roots, identity, &provider)?;
+    let mut config = party.config(&provider, false, &Expect::default())?;
     config.alpn_protocols.clear();
     Ok(config)
 }
@@ -142,20 +139,34 @@ impl Tls {
     /// Roots, an identity or expectations that cannot be used.
     pub fn new(options: &Options, http2: bool) -> Result<Arc<Tls>, ConfigError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let Options { roots, identity, expect, .. } = options;
+        let Options { roots, identity, expect, realms, .. } = options;
+        let Realms { agents, agent_targets } = realms;
         check(expect)?;
+        let own = Party::of(roots, identity.as_ref(), &provider)?;
         let present = Present {
             expect: expect.clone(),
-            roots: Arc::new(parse::roots(roots)?),
-            identity: identity.as_ref().map(|own| parse::identity(own, &provider)).transpose()?,
+            agents: agents
+                .as_ref()
+                .map(|these| dress::agents(these, &own, &provider))
+                .transpose()?,
+            own,
+            agent_targets: Arc::new(agent_targets.clone()),
+            mesh: None,
+            places: Arc::default(),
             configs: Mutex::default(),
         };
         // What rustls might refuse, it refuses now and not with the first connection.
-        present.config(&provider, http2, &Expect::default())?;
+        for realm in [Realm::Own, Realm::Agents] {
+            present.config(&provider, http2, &Dress { realm, expect: Expect::default() })?;
+        }
         Ok(Arc::new(Tls {
             provider,
             http2,
-            given: Mutex::new(Given { roots: roots.clone(), identity: identity.clone() }),
+            given: Mutex::new(Given {
+                roots: roots.clone(),
+                identity: identity.clone(),
+                agents: agents.clone(),
+            }),
             present: RwLock::new(Arc::new(present)),
             dialed: Mutex::default(),
             failures: Mutex::default(),
@@ -176,13 +187,16 @@ impl Tls {
         }
         // Read after it was noted: whoever exchanges it from now on sees the note.
         let present = self.present();
-        let expect = present.expect.of_target(&target);
-        let name = match &expect.verify {
+        let dress = present.dress(&target).map_err(|why| {
+            lock(&self.failures).note(&target, &rustls::Error::General(why.to_owned()));
+            Fault::Tls
+        })?;
+        let name = match &dress.expect.verify {
             Verify::Name(name) => name,
             _ => &target.0,
         };
         let name = server_name(name).ok_or(Fault::Tls)?;
-        let config = present.config(&self.provider, self.http2, &expect).map_err(|_| Fault::Tls)?;
+        let config = present.config(&self.provider, self.http2, &dress).map_err(|_| Fault::Tls)?;
         Ok(Secured { config, name, watch: Watch { tls: self.clone(), target } })
     }
 
@@ -194,45 +208,66 @@ impl Tls {
     pub fn change(&self, change: TlsChange, renew: impl FnOnce()) -> Result<(), ConfigError> {
         let mut given = lock(&self.given);
         let present = self.present();
-        let TlsChange { identity, roots, expect } = change;
+        let TlsChange { identity, roots, expect, realm } = change;
         let identity = identity.filter(|other| *other != given.identity);
         let roots = roots.filter(|other| *other != given.roots);
         let expect = expect.filter(|other| *other != present.expect);
+        let agents = match &realm {
+            Some(RealmChange::Agents(these)) => Some(these.clone()),
+            _ => None,
+        };
+        let agents = agents.filter(|other| given.agents.as_ref() != Some(other));
         let anew = identity.is_some() || roots.is_some();
-        if !anew && expect.is_none() {
+        if !anew && expect.is_none() && agents.is_none() && !present.differs(realm.as_ref()) {
             return Ok(());
         }
         let mut next = Present {
             expect: expect.unwrap_or_else(|| present.expect.clone()),
-            roots: present.roots.clone(),
-            identity: present.identity.clone(),
+            own: present.own.clone(),
+            agents: present.agents.clone(),
+            agent_targets: present.agent_targets.clone(),
+            mesh: present.mesh.clone(),
+            places: present.places.clone(),
             configs: Mutex::default(),
         };
         check(&next.expect)?;
         if let Some(roots) = &roots {
-            next.roots = Arc::new(parse::roots(roots)?);
+            next.own.roots = Arc::new(parse::roots(roots)?);
         }
         if let Some(identity) = &identity {
             let own = identity.as_ref().map(|own| parse::identity(own, &self.provider));
-            next.identity = own.transpose()?;
+            next.own.identity = own.transpose()?;
         }
-        if !anew {
-            // The same identity and roots: sessions of what is still expected go on.
-            let expected: BTreeSet<_> = next.expect.iter().map(|(_, _, each)| each).collect();
-            let mut configs = lock(&present.configs).clone();
-            configs.retain(|each, _| *each == Expect::default() || expected.contains(each));
-            next.configs = Mutex::new(configs);
+        // Without roots of their own, agents are vouched for by those of the application.
+        let lent = given.agents.as_ref().filter(|these| roots.is_some() && these.roots.is_none());
+        if let Some(these) = agents.as_ref().or(lent) {
+            next.agents = Some(dress::agents(these, &next.own, &self.provider)?);
         }
-        next.config(&self.provider, self.http2, &Expect::default())?;
+        match realm {
+            Some(RealmChange::Mesh(Some((these, domain)))) => {
+                let roots = these.roots.as_ref().unwrap_or(&given.roots);
+                let party = Party::of(roots, these.identity.as_ref(), &self.provider)?;
+                next.mesh = Some((party, domain));
+            }
+            Some(RealmChange::Mesh(None)) => next.mesh = None,
+            Some(RealmChange::Places(places)) => next.places = Arc::new(places),
+            Some(RealmChange::Agents(_)) | None => {}
+        }
+        next.keep_configs(&present);
+        for realm in [Realm::Own, Realm::Agents] {
+            let dress = Dress { realm, expect: Expect::default() };
+            next.config(&self.provider, self.http2, &dress)?;
+        }
         // From here on nothing can fail.
         let next = Arc::new(next);
         *self.present.write().unwrap_or_else(PoisonError::into_inner) = next.clone();
         given.roots = roots.unwrap_or_else(|| given.roots.clone());
         given.identity = identity.unwrap_or_else(|| given.identity.clone());
+        given.agents = agents.or_else(|| given.agents.clone());
         let mut dialed = lock(&self.dialed);
         let stale = anew
             || dialed.len() > DIALED
-            || next.expect.differences(&present.expect).any(|target| dialed.contains(target));
+            || dialed.iter().any(|target| !next.same_for(&present, target));
         if stale {
             dialed.clear();
         }
@@ -252,51 +287,6 @@ impl Tls {
 
     fn present(&self) -> Arc<Present> {
         self.present.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Present {
-    fn config(
-        &self,
-        provider: &Arc<CryptoProvider>,
-        http2: bool,
-        expect: &Expect,
-    ) -> Result<Arc<ClientConfig>, ConfigError> {
-        if let Some(config) = lock(&self.configs).get(expect) {
-            return Ok(config.clone());
-        }
-        let refused = |e: &dyn fmt::Display| ConfigError::new("tls", e.to_string());
-        let verifier: Arc<dyn ServerCertVerifier> = if expect.verify.is_id() {
-            Arc::new(verifier::Workload {
-                roots: self.roots.clone(),
-                algorithms: provider.signature_verification_algorithms,
-                verify: expect.verify.clone(),
-            })
-        } else {
-            WebPkiServerVerifier::builder_with_provider(self.roots.clone(), provider.clone())
-                .build()
-                .map_err(|e| refused(&e))?
-        };
-        let builder = ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .map_err(|e| refused(&e))?
-            // Not dangerous: both verify whole chains, one of them is rustls's own.
-            .dangerous()
-            .with_custom_certificate_verifier(verifier);
-        let mut config = match &self.identity {
-            Some(own) => {
-                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own.clone())))
-            }
-            None => builder.with_no_client_auth(),
-        };
-        let both: [&[u8]; 2] = [b"h2", b"http/1.1"];
-        let offered = if http2 && !expect.http1_only { &both[..] } else { &both[1..] };
-        config.alpn_protocols = offered.iter().map(|protocol| protocol.to_vec()).collect();
-        let plain = *expect == Expect::default();
-        let sessions = if plain { SESSIONS } else { SESSIONS_EACH };
-        config.resumption = Resumption::in_memory_sessions(sessions);
-        // Two connections that came here at once share one configuration.
-        Ok(lock(&self.configs).entry(expect.clone()).or_insert_with(|| Arc::new(config)).clone())
     }
 }
 

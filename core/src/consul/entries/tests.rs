@@ -115,6 +115,36 @@ fn requests() {
     assert_eq!(parse_put(200, b"false\n"), Ok(false));
 }
 
+#[test]
+fn case_003_36_37_defaults_fill_what_a_configuration_leaves_open() {
+    use crate::config::{Config, Policy, ServiceConfig};
+    let span = Duration::from_millis;
+    let all = Suggestion::of(&[Entry::standard_proxy()]);
+    let mut config = Config::default();
+    let one = |config: &Config| all.rules(config, "web").unwrap().0;
+    assert_eq!(one(&config).attempt, Duration::from_secs(10));
+    let slow = Entry::Proxy {
+        local_connect: Some(span(300)),
+        local_request: Some(span(700)),
+        local_idle: Some(span(5_000)),
+        gateway: GatewayMode::Off,
+    };
+    let slow = Suggestion::of(&[slow]);
+    assert_eq!(slow.rules(&config, "web").unwrap().0.attempt, span(700));
+    assert_eq!(slow.client(&config), Ok((span(300), span(5_000))));
+    assert_eq!(Suggestion::default().client(&config), Ok((span(1_000), span(60_000))));
+    // Profiles, too, and a policy of its own; what is set there wins.
+    config.profiles.insert("fast".to_owned(), Policy::default());
+    let mut own = ServiceConfig { policy: Some(Policy::default()), ..ServiceConfig::default() };
+    own.policy.as_mut().unwrap().deadline.attempt = Some(span(2_000));
+    config.services.insert("own".to_owned(), own);
+    let (rules, profiles) = slow.rules(&config, "own").unwrap();
+    assert_eq!((rules.attempt, profiles[0].1.attempt), (span(2_000), span(700)));
+    config.policy.deadline.connect = Some(span(400));
+    config.limits.idle_timeout = span(9_000);
+    assert_eq!(slow.client(&config), Ok((span(400), span(9_000))));
+}
+
 proptest! {
     /// What is written is read back the same, and what is suggested never contradicts itself.
     #[test]

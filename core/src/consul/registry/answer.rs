@@ -45,7 +45,7 @@ pub(super) fn of(
 }
 
 /// The same as the machines know it.
-pub(super) fn trouble(error: &ConsulError) -> Trouble {
+pub(in crate::consul) fn trouble(error: &ConsulError) -> Trouble {
     match error {
         ConsulError::Denied(_) | ConsulError::UnknownToken => Trouble::Forbidden,
         ConsulError::NotFound(_) | ConsulError::UnknownCheck => Trouble::Unknown,

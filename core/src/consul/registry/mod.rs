@@ -20,6 +20,7 @@ mod answer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub(in crate::consul) use self::answer::trouble;
 use super::agent;
 use super::ask::{Answer, Ask, AskId, Asked, Beat, Trouble};
 use super::consistency::{self, Agreement, Cluster, Indexes, Verdict};

@@ -9,7 +9,7 @@ use crate::config::check_service_name;
 use crate::discovery::feed::Feed;
 use crate::discovery::fetch::{ConsulFetch, DnsFetch, Fetch};
 use crate::discovery::listing::{Link, Listing, View};
-use crate::discovery::{Environment, SourceKind, plan};
+use crate::discovery::{Candidate, Environment, Instance, SourceKind, plan};
 use crate::notice::Event;
 use crate::time::Time;
 
@@ -38,23 +38,38 @@ impl Directory {
                 }
                 self.recheck = self.recheck.min(listing.guard.due(true, &self.guard));
                 let instances = listing.guard.list();
-                let found = plan::candidates(&instances, self.sources.local.as_deref());
+                let found = self.planned(service, &instances);
                 if listing.changed(now, &found) {
                     self.memory.changed(now);
                 }
                 Resolution::Found(found)
             }
-            other => self.without(other),
+            other => self.without(service, other),
         };
         self.listed.insert(service.into(), listing);
         resolution
     }
 
-    fn without(&self, view: View) -> Resolution {
+    /// In failover order. Over Connect without those that TLS would not be spoken to, wherever
+    /// they came from: a level that others can write to must not take TLS away.
+    fn planned(&self, service: &str, instances: &[Instance]) -> Vec<Candidate> {
+        let mut found = plan::candidates(instances, self.sources.local.as_deref());
+        if self.mesh_name(service).is_some() {
+            found.retain(|candidate| candidate.address.as_str().starts_with("https://"));
+        }
+        found
+    }
+
+    /// The name that instances of `service` have to prove, where it is reached over Connect.
+    #[must_use]
+    pub fn mesh_name(&self, service: &str) -> Option<Arc<str>> {
+        let own = self.lookups.get(service).filter(|own| own.connect)?;
+        Some(own.name.as_deref().unwrap_or(service).into())
+    }
+
+    fn without(&self, service: &str, view: View) -> Resolution {
         match view {
-            View::Found(instances) => {
-                Resolution::Found(plan::candidates(&instances, self.sources.local.as_deref()))
-            }
+            View::Found(instances) => Resolution::Found(self.planned(service, &instances)),
             View::Absent => Resolution::Absent(self.names()),
             View::Pending => Resolution::Pending,
             View::Failed(id) => match self.feeds.get(&id) {
@@ -74,7 +89,7 @@ impl Directory {
         let listing = self.listed.get(service).cloned();
         let listing = listing.unwrap_or_else(|| self.listing(now, service));
         let view = self.view(now, service, &listing);
-        self.without(view)
+        self.without(service, view)
     }
 
     /// How often the endpoints of `service` have changed since it is looked up, and when last.
@@ -131,7 +146,12 @@ impl Directory {
     fn listing(&self, now: Time, service: &str) -> Listing {
         let own = self.lookups.get(service).cloned().unwrap_or_default();
         let name: Arc<str> = own.name.as_deref().unwrap_or(service).into();
-        let order = if own.order.is_empty() { &self.order } else { &own.order };
+        let order = match () {
+            // Nobody else can say who is in the mesh.
+            () if own.connect => &vec![SourceKind::Consul],
+            () if own.order.is_empty() => &self.order,
+            () => &own.order,
+        };
         let whole = |kind: SourceKind| {
             let is = |id: &&FeedId| self.feeds.get(id).is_some_and(|feed| feed.kind() == kind);
             self.wholes.iter().find(is).copied()
@@ -159,8 +179,9 @@ impl Directory {
                     };
                     for datacenter in datacenters {
                         let (name, tag) = (&listing.name, tag.clone());
-                        if let Some(fetch) = ConsulFetch::new(name, datacenter, tag, &self.sources)
-                        {
+                        let fetch = ConsulFetch::new(name, datacenter, tag, &self.sources);
+                        if let Some(fetch) = fetch {
+                            let fetch = fetch.over_connect(own.connect);
                             feeds.push(Feed::new(Fetch::Consul(fetch), about()));
                         }
                     }

@@ -25,6 +25,8 @@ pub(in crate::discovery) struct ConsulFetch {
     name: Arc<str>,
     datacenter: Option<Arc<str>>,
     tag: Option<Arc<str>>,
+    /// Whether its instances are reached over Connect.
+    connect: bool,
     /// Which agent is asked: the next one after each failure.
     agent: usize,
     watch: Watch,
@@ -47,6 +49,7 @@ impl ConsulFetch {
             name: name.clone(),
             datacenter,
             tag,
+            connect: false,
             agent: 0,
             watch: Watch::new(&consul.watch),
             out: None,
@@ -56,6 +59,11 @@ impl ConsulFetch {
 
     pub(super) fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// The same for those of its instances that are reached over Connect, if `connect`.
+    pub(in crate::discovery) fn over_connect(self, connect: bool) -> ConsulFetch {
+        ConsulFetch { connect, ..self }
     }
 
     pub(super) fn target(&self, sources: &Sources) -> Arc<str> {
@@ -69,7 +77,10 @@ impl ConsulFetch {
 
     pub(super) fn variant(&self, sources: &Sources) -> Variant {
         let dc = self.datacenter.clone();
-        let also = sources.consul.as_ref().and_then(|consul| consul.settings.narrowed());
+        let mut also = sources.consul.as_ref().and_then(|consul| consul.settings.narrowed());
+        if self.connect {
+            also = Some(format!("{};connect", also.as_deref().unwrap_or_default()).into());
+        }
         Variant { dc, tag: self.tag.clone(), also }
     }
 
@@ -110,6 +121,7 @@ impl ConsulFetch {
             datacenter: self.datacenter.as_deref(),
             tag: self.tag.as_deref(),
             cursor,
+            connect: self.connect,
             ..Lookup::of(&name)
         };
         let api = Api::new(&consul.settings, &consul.tokens).at(self.agent);
@@ -192,7 +204,8 @@ impl ConsulFetch {
             return Err((DiscoveryError::Status(status), Trouble::Status(status)));
         };
         let head = Head::of(&headers);
-        let answer = health::parse(&consul.settings, status, &body).map_err(|error| {
+        let parse = if self.connect { health::parse_connect } else { health::parse };
+        let answer = parse(&consul.settings, status, &body).map_err(|error| {
             let denied = matches!(error, ConsulError::Denied(_) | ConsulError::UnknownToken);
             let text: Arc<str> = error.to_string().into();
             match status {
