@@ -1,8 +1,9 @@
 //! Notices: the rare transitions an operator wants to read, each exactly once, typed, with its
-//! reason and numbers. Kept in a bounded ring per machine; the oldest fall out and are counted.
+//! reason and numbers. Kept in a bounded ring per machine; the oldest fall out and are counted. What
+//! each is called and how it reads is in `notice/text.rs`.
 
 use std::collections::VecDeque;
-use std::fmt;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::policy::breaker::{Transition, Trip};
 use crate::policy::{concurrency, health, outlier, tiers};
 use crate::redis::{knowledge, level};
 use crate::service::Overload;
-use crate::time::{DurationText, Time};
+use crate::time::Time;
 
 /// Notices kept per machine.
 pub const KEPT: usize = 256;
@@ -339,199 +340,6 @@ pub enum Suppressed {
     },
 }
 
-impl fmt::Display for Suppressed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Suppressed::Budget { available } => {
-                write!(f, "the retry budget, with {available} repeats left")
-            }
-            Suppressed::Tokens { have, need } => write!(
-                f,
-                "the retry tokens: {}.{:03} left, {}.{:03} needed",
-                have / 1000,
-                have % 1000,
-                need / 1000,
-                need % 1000
-            ),
-        }
-    }
-}
-
-impl Event {
-    /// The name under which it is logged: `service_registered`, `breaker_opened`. That of its
-    /// `event` field; of something about registrations, that of the `event` field within.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Event::DiscoveryLoaded { .. } => "discovery_loaded",
-            Event::DiscoveryFailed { .. } => "discovery_failed",
-            Event::DiscoveryStale { .. } => "discovery_stale",
-            Event::MassRemoval { .. } => "mass_removal",
-            Event::SharedLevel { .. } => "shared_level",
-            Event::SharedAnswers { .. } => "shared_answers",
-            Event::Consul { .. } => "consul",
-            Event::SnapshotRestored { .. } => "snapshot_restored",
-            Event::SnapshotFailed { .. } => "snapshot_failed",
-            Event::ServiceWatchError { .. } => "service_watch_error",
-            Event::ServiceWatchRecovered { .. } => "service_watch_recovered",
-            Event::Registry { what } => what.name(),
-            Event::ClusterHealthCheckFailed { .. } => "cluster_health_check_failed",
-            Event::ClusterHealthy { .. } => "cluster_healthy",
-            Event::CacheDropped { .. } => "cache_dropped",
-            Event::RenderedFile { .. } => "rendered_file",
-            Event::AddressRefused { .. } => "address_refused",
-            Event::EndpointsChanged { .. } => "endpoints_changed",
-            Event::ConnectionIssue { .. } => "connection_issue",
-            Event::BreakerOpened { .. } => "breaker_opened",
-            Event::BreakerHalfOpened { .. } => "breaker_half_opened",
-            Event::BreakerClosed { .. } => "breaker_closed",
-            Event::BreakerShadow { .. } => "breaker_shadow",
-            Event::Failover { .. } => "failover",
-            Event::Switched { .. } => "switched",
-            Event::Reconfigured => "reconfigured",
-            Event::Tier { .. } => "tier",
-            Event::AdvisedAgainst { .. } => "advised_against",
-            Event::AdviceEnded { .. } => "advice_ended",
-            Event::SharedKnowledge { .. } => "shared_knowledge",
-            Event::Outlier { .. } => "outlier",
-            Event::ServiceBreaker { .. } => "service_breaker",
-            Event::Shed { .. } => "shed",
-            Event::ConcurrencyLimit { .. } => "concurrency_limit",
-            Event::HealthChanged { .. } => "health_changed",
-            Event::RetrySuppressed { .. } => "retry_suppressed",
-        }
-    }
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Event::DiscoveryLoaded { services, changed: true } => {
-                write!(f, "discovery document loaded: {services} services")
-            }
-            Event::DiscoveryLoaded { services, changed: false } => {
-                write!(f, "discovery document unchanged: {services} services")
-            }
-            Event::DiscoveryFailed { source, about, reason, failures, kept, retry_in } => write!(
-                f,
-                "discovery failed ({failures} in a row) at {source}{}{}: {reason}; {}; next try in \
-                 {retry_in:.1?}",
-                if about.is_some() { " for " } else { "" },
-                about.as_deref().unwrap_or_default(),
-                if *kept { "keeping the last answer" } else { "no answer yet" }
-            ),
-            Event::DiscoveryStale { age } => {
-                write!(f, "using a stale answer of discovery, {age:.0?} old")
-            }
-            Event::MassRemoval { about, mass } => write!(f, "{about}: {mass}"),
-            Event::SharedLevel { what } => write!(f, "{what}"),
-            Event::SharedAnswers { what } => write!(f, "{what}"),
-            Event::Consul { what } => write!(f, "{what}"),
-            Event::SnapshotRestored { services, left_out, age } => write!(
-                f,
-                "{services} services restored from the snapshot of discovery, {age:.0?} old; \
-                 {left_out} left out"
-            ),
-            Event::ClusterHealthCheckFailed { minimum, error: Some(error), .. } => write!(
-                f,
-                "cluster_health_check_failed: cannot see whether {minimum} members are alive: \
-                 {error}; nothing is registered or refreshed"
-            ),
-            Event::ClusterHealthCheckFailed { alive, minimum, error: None } => write!(
-                f,
-                "cluster_health_check_failed: {alive} members are alive, {minimum} are needed; \
-                 nothing is registered or refreshed"
-            ),
-            Event::ClusterHealthy { alive, minimum, failed_for } => write!(
-                f,
-                "{alive} members are alive, {minimum} are needed; it was otherwise for \
-                 {failed_for:.1?}"
-            ),
-            Event::CacheDropped { about, why } => {
-                write!(f, "{about}: what was known is dropped: {why}")
-            }
-            Event::RenderedFile { what } => write!(f, "{what}"),
-            Event::SnapshotFailed { reason } => {
-                write!(f, "the snapshot of discovery cannot be used: {reason}")
-            }
-            Event::ServiceWatchError { handler, number, reason, retry_in } => write!(
-                f,
-                "callback {number} ({}) failed: {reason}; called again in {}",
-                handler.word(),
-                DurationText(*retry_in)
-            ),
-            Event::ServiceWatchRecovered { handler, number, failures, behind } => write!(
-                f,
-                "callback {number} ({}) succeeded after {failures} failures in a row, {} behind",
-                handler.word(),
-                DurationText(*behind)
-            ),
-            Event::Registry { what } => write!(f, "{what}"),
-            Event::AddressRefused { cluster, reason } => {
-                write!(f, "address in cluster {cluster} refused: {reason}")
-            }
-            Event::EndpointsChanged { added, removed, total } => {
-                write!(f, "endpoints changed: {added} added, {removed} removed, {total} in use")
-            }
-            Event::ConnectionIssue { cluster, endpoint, fault } => {
-                write!(f, "connection issue at {endpoint} ({cluster}): {fault}")
-            }
-            Event::BreakerOpened { cluster, endpoint, trip, interval } => {
-                write!(f, "breaker opened at {endpoint} ({cluster}) for {interval:.1?}: {trip}")
-            }
-            Event::BreakerHalfOpened { cluster, endpoint } => {
-                write!(f, "breaker half-open at {endpoint} ({cluster})")
-            }
-            Event::BreakerClosed { cluster, endpoint } => {
-                write!(f, "breaker closed at {endpoint} ({cluster})")
-            }
-            Event::BreakerShadow { cluster, endpoint, change } => {
-                write!(f, "shadow breaker at {endpoint} ({cluster}) {change}")
-            }
-            Event::Failover { from, to, reason } => {
-                write!(f, "failover of a call from {from} to {to}: {reason}")
-            }
-            Event::Switched { from, to, failback: true } => write!(f, "back from {from} to {to}"),
-            Event::Switched { from, to, failback: false } => {
-                write!(f, "now answered by {to} instead of {from}")
-            }
-            Event::Reconfigured => f.write_str("other rules are in force"),
-            Event::Tier { cluster, change } => write!(f, "{change} ({cluster})"),
-            Event::Outlier { cluster, endpoint, change } => {
-                write!(f, "{endpoint} ({cluster}) {change}")
-            }
-            Event::AdvisedAgainst { cluster, endpoint, by, of, refused } => {
-                let effect = if *refused { "not used" } else { "used last" };
-                write!(f, "{endpoint} ({cluster}) {effect}: {by} of {of} nodes found it bad")
-            }
-            Event::AdviceEnded { cluster, endpoint } => {
-                write!(f, "{endpoint} ({cluster}) used as before, whatever other nodes found")
-            }
-            Event::SharedKnowledge { what } => write!(f, "{what}"),
-            Event::ServiceBreaker { change } => write!(f, "breaker of the service {change}"),
-            Event::Shed { why } => write!(f, "calls are not let in: {why}"),
-            Event::ConcurrencyLimit { change } => {
-                write!(f, "concurrency limit {} instead of {}", change.to, change.from)
-            }
-            Event::HealthChanged { cluster, endpoint, change } => {
-                write!(f, "health of {endpoint} ({cluster}): {change}")
-            }
-            Event::RetrySuppressed { cluster, reason, by } => {
-                write!(f, "retry suppressed after {reason} in {cluster}, by {by}")
-            }
-        }
-    }
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(service) = &self.service {
-            write!(f, "{service}: ")?;
-        }
-        self.event.fmt(f)
-    }
-}
-
 /// The bounded ring of one machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notices {
@@ -571,6 +379,8 @@ impl Notices {
         self.ring.iter().filter(move |notice| notice.seq >= seq)
     }
 }
+
+mod text;
 
 #[cfg(test)]
 mod tests;

@@ -396,7 +396,7 @@ fn case_004_61_invalidation_is_one_call_over_both_levels() {
     let _ = d.job_done(at(0), job.id, missing);
     let job = run(&mut d, 0, call("web"));
     let _ = d.job_done(at(0), job.id, answer(200, 7, &instances(&[80])));
-    d.invalidate(at(1), "web");
+    assert_eq!(d.invalidate(at(1), "web").services, ["web".into()]);
     assert_eq!(d.resolve(at(1), "web"), Resolution::Pending);
     // The source itself is asked, not what may be from before.
     let job = run(&mut d, 1, call("web"));

@@ -413,6 +413,17 @@ impl<R: Runtime> Hub<R> {
         }
     }
 
+    /// Forgets where a service runs, and asks anew.
+    pub(crate) fn rediscover(&self, name: &str) {
+        let Some(directory) = &self.directory else { return };
+        let now = self.runtime.now();
+        let mut directory = lock(directory);
+        let moved = directory.invalidate(now, name);
+        self.tell(now, &mut directory, &moved.services);
+        drop(directory);
+        self.news.notify(usize::MAX);
+    }
+
     /// Tells the services that are reached over Connect what is known of them now.
     pub(crate) fn tell_mesh(&self, now: Time) {
         let Some(directory) = &self.directory else { return };

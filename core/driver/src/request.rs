@@ -85,6 +85,15 @@ impl<R: Runtime> Upstream<R> {
         crate::hub::lock(&self.slot.service).order_service(now, order);
     }
 
+    /// Forgets where the service runs, in memory, in Redis and in the snapshot, in every datacenter
+    /// and with every tag, and asks its sources anew. Calls wait for their answer; sources that are
+    /// about all services (a document, a file) are asked anew as well, and what they have said is
+    /// used meanwhile. Redis is told by the background or by the next call; until then nothing of
+    /// it is believed. Does nothing to configured endpoints.
+    pub fn rediscover(&self) {
+        self.hub.rediscover(&self.slot.name);
+    }
+
     /// What its cache counts, by the names that clients of OnexTree know.
     #[must_use]
     pub fn cache_stats(&self) -> Stats {

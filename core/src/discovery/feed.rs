@@ -428,6 +428,15 @@ impl Feed {
         self.next_try = self.next_try.min(now);
     }
 
+    /// Asks anew; what it holds is used until there is an answer.
+    pub(super) fn expire(&mut self, now: Time) {
+        if let Some(held) = &mut self.held {
+            held.fresh_until = held.fresh_until.min(now);
+        }
+        self.asked_level = false;
+        self.next_try = self.next_try.min(now);
+    }
+
     pub(super) fn snapshot(&self, now: Time, sources: &Sources) -> DiscoverySnapshot {
         let held = self.held.as_ref();
         DiscoverySnapshot {

@@ -18,6 +18,7 @@ on_every_runtime! {
     case_000_06_an_unknown_service_names_the_known_ones_and_reaches_nobody
     the_first_snapshot_is_there_shortly_after_the_first_call
     what_is_known_is_written_when_a_client_is_closed
+    case_004_61_a_service_is_looked_up_anew_when_that_is_asked_for
     case_000_12_unreachable_everything_lists_each_candidate_with_its_reason
 }
 
@@ -62,6 +63,23 @@ fn case_000_28_injected_services_are_never_looked_up<S: Subject>() {
     let alone = Client::<S>::builder().endpoint("billing", direct.url()).build().unwrap();
     assert_eq!(get(&alone, "billing", "/x").unwrap().status, 200);
     assert!(alone.snapshot().discovery.is_empty());
+}
+
+fn case_004_61_a_service_is_looked_up_anew_when_that_is_asked_for<S: Subject>() {
+    let world = world();
+    let client = in_world::<S>(&world).build().unwrap();
+    let asked = || world.registry().server().request_count();
+    for _ in 0..3 {
+        get(&client, "billing", "/x").unwrap();
+    }
+    assert_eq!(asked(), 1);
+    client.service("billing").unwrap().rediscover();
+    get(&client, "billing", "/x").unwrap();
+    eventually("the source is asked again", || asked() == 2);
+    // Without the source what was known is still used.
+    world.registry().server().set(Mode::Refuse);
+    client.service("billing").unwrap().rediscover();
+    assert_eq!(get(&client, "billing", "/x").unwrap().status, 200);
 }
 
 /// A client that keeps what it knows in a file of its own, which is not there yet.

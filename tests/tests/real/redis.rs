@@ -14,6 +14,7 @@ use crate::subject::{Subject, Tokio, eventually, get};
 
 on_every_runtime! {
     case_004_41_another_process_is_served_from_redis_while_consul_is_down
+    case_004_61_looking_up_anew_deletes_the_list_in_redis_as_well
 }
 
 fn with_redis<S: Subject>(agent: &str, redis: &redis::Redis, password: &str) -> Client<S> {
@@ -49,6 +50,21 @@ fn case_004_41_another_process_is_served_from_redis_while_consul_is_down<S: Subj
     assert_eq!(second.snapshot().discovery[0].level, Some(Level::Shared));
     let shown = format!("{:?} {:?} {second:?}", second.snapshot(), second.notices());
     assert!(!shown.contains(PASSWORD));
+}
+
+fn case_004_61_looking_up_anew_deletes_the_list_in_redis_as_well<S: Subject>() {
+    let Some((mut agent, redis, _server)) = start() else { return };
+    let client = with_redis::<S>(&agent.url(), &redis, PASSWORD);
+    let _background = S::background(&client);
+    get(&client, "web", "/x").unwrap();
+    let key = "origin:service:discovery:web";
+    let there = || redis.call(&["EXISTS", key]).unwrap() == origin_servers::resp::Value::Number(1);
+    eventually("it is written", there);
+    // So that nobody writes it again.
+    agent.process.kill9();
+    client.service("web").unwrap().rediscover();
+    assert!(known(&client, "web").is_empty());
+    eventually("it is deleted", || !there());
 }
 
 #[test]

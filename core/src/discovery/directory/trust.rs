@@ -170,11 +170,13 @@ impl Directory {
         self.memory.invalidate(now, name);
     }
 
-    /// Forgets what is known of `service` on all levels and in all variants, and asks anew.
-    pub fn invalidate(&mut self, now: Time, service: &str) {
-        if let Some(name) = self.forget(now, service, None) {
-            self.memory.invalidate(now, &name);
-        }
+    /// Forgets what is known of `service` on all levels and in all variants, and asks anew. Sources
+    /// that are about all services are asked anew, too, and what they have said is used until they
+    /// answer: it is not only this service's.
+    pub fn invalidate(&mut self, now: Time, service: &str) -> Moved {
+        let Some(name) = self.forget(now, service, None) else { return Moved::default() };
+        self.memory.invalidate(now, &name);
+        Moved { services: vec![service.into()], more: false }
     }
 
     /// Forgets what sources of this kind have said, or all of them; the name of the service there.
@@ -187,7 +189,7 @@ impl Directory {
                 if let Some(feed) = self.feeds.get_mut(id)
                     && only.is_none_or(|kind| kind == feed.kind())
                 {
-                    feed.forget(now);
+                    if feed.kind().is_whole() { feed.expire(now) } else { feed.forget(now) }
                 }
             }
         }
