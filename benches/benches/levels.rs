@@ -51,7 +51,7 @@ fn main() {
         }
         println!();
     }
-    println!("a short life in Redis under a long one in clients (30 s and 5 min by default)");
+    println!("a short life in Redis under a long one in clients (30 s and 5 min)");
     for clients in [10, 30] {
         row(&Setting { clients, room: 1_000, ttl: secs(300), shared: Some(secs(30)) });
     }

@@ -89,8 +89,10 @@ impl Default for RedisConfig {
 pub struct SharedLevelConfig {
     /// `false`: lists are neither read from Redis nor written there. Default `true`.
     pub enabled: bool,
-    /// Longest life of a list. All clients of a namespace must have the same: a list that lives
-    /// longer than this is not believed. 1 s–1 d, default 30 s.
+    /// Longest life of a list, which is never longer than it would be fresh where it was looked up
+    /// (`discovery.ttl`). All clients of a namespace must have the same: a list that lives longer
+    /// than this is not believed. 1 s–1 d, default 5 min. Below `discovery.ttl` the source is
+    /// asked that much more often.
     #[serde(with = "crate::time::text")]
     pub ttl: Duration,
     /// Longest life of an empty list. Zero: empty lists are neither written nor believed.
@@ -110,7 +112,7 @@ impl Default for SharedLevelConfig {
     fn default() -> Self {
         SharedLevelConfig {
             enabled: true,
-            ttl: Duration::from_secs(30),
+            ttl: Duration::from_secs(300),
             negative_ttl: Duration::from_secs(5),
             max_value: 8 << 20,
             max_instances: 20_000,

@@ -75,6 +75,9 @@ fn without_secrets(mut config: Config) -> Config {
         redis.password = None;
         redis.url = crate::redis::RedisUrl::new("redis://localhost:6379/0");
     }
+    if let Some(storage) = &mut config.storage {
+        (storage.secret_key, storage.session_token) = (None, None);
+    }
     let consul = config.discovery.as_mut().and_then(|discovery| discovery.consul.as_mut());
     if let Some(consul) = consul {
         (consul.agent_token, consul.service_token) = (None, None);

@@ -37,7 +37,10 @@ struct Client {
 
 impl Client {
     fn new(config: &RedisConfig) -> Client {
-        let settings = crate::redis::Settings::of(config, "redis").unwrap();
+        // Half a minute, as the contract of the Datapunk module has it.
+        let mut config = config.clone();
+        config.discovery.ttl = Duration::from_secs(30);
+        let settings = crate::redis::Settings::of(&config, "redis").unwrap();
         Client { level: Level::default(), settings, rng: Pcg32::new(1, 0), off: 1_000_000 }
     }
     fn wall(&self, redis: &Fake) -> Wall {
