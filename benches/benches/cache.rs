@@ -2,6 +2,7 @@
 //! the feature `peers`, other crates. And a whole call of a blocking client that is answered from
 //! this program, from Redis and by the service, all on loopback; the second needs `redis-server`.
 //! Nothing here asserts a time.
+#![allow(clippy::print_stderr)] // a benchmark prints
 #![allow(missing_docs)] // of what criterion's macros make
 
 use std::hint::black_box;
