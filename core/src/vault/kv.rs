@@ -338,7 +338,7 @@ pub fn parse_write(
     }
 }
 
-/// The answer of an engine to [`write`]: often there is none.
+/// The answer of an engine to [`write()`]: often there is none.
 ///
 /// # Errors
 /// A status that is no success, and a reply that is too large or of another shape.
