@@ -26,10 +26,12 @@
 //! | `pipeline.rs` | both services together |
 //! | `data.rs` | what goes in and comes out |
 //! | `envelope.rs` | what is around that |
+//! | `confidence.rs` | what an answer of the tree is worth |
 //! | `multipart.rs` | a file as a form |
 //! | `health.rs`, `metrics.rs` | how services are, what clients count |
 //! | `setup.rs` | the configuration of the contracts |
 
+mod confidence;
 mod data;
 pub mod envelope;
 mod health;
@@ -49,6 +51,7 @@ use super::{Flow, Step};
 use crate::error::Error;
 use crate::request::Response;
 
+pub use confidence::{Confidence, Level};
 pub use data::{
     BadDirection, Batch, Direction, Hash, Intelligence, IntelligenceQuery, Knowledge,
     KnowledgeQuery, NewStamp, Seen, Stamp, Validation, Walk,
