@@ -147,6 +147,12 @@ pub enum Error {
         /// How it came about.
         report: Option<Box<Report>>,
     },
+    /// Services that must be healthy at the start of a program are not, or cannot be reached.
+    #[error("not healthy at the start: {}", services.join(", "))]
+    NotHealthy {
+        /// Their names.
+        services: Vec<Arc<str>>,
+    },
     /// Yours: the service is not registered, or deregistered, here. Nothing was sent.
     #[error("consul: {0}")]
     Registration(#[from] Refused),
@@ -258,6 +264,7 @@ impl Error {
     pub fn service(&self) -> Option<&str> {
         match self {
             Error::Config(_) => None,
+            Error::NotHealthy { services } => services.first().map(|service| &**service),
             Error::Consul { .. } | Error::Registration(_) => Some(crate::ops::consul::SERVICE),
             Error::Storage { .. } => Some(crate::ops::storage::SERVICE),
             Error::Vault { .. } => Some(crate::ops::secrets::SERVICE),
@@ -361,7 +368,7 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Error::Discovery { .. } | Error::Body { .. } => true,
+            Error::Discovery { .. } | Error::Body { .. } | Error::NotHealthy { .. } => true,
             Error::Status { status, .. } => *status >= 500 || *status == 429,
             Error::Consul { error, .. } => error.retryable(),
             Error::Storage { error, .. } => error.retryable(),
@@ -373,7 +380,8 @@ impl Error {
     /// "Service unavailable": no answer could be had, whoever is to blame.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Error::Discovery { .. }) || self.failure().is_some()
+        matches!(self, Error::Discovery { .. } | Error::NotHealthy { .. })
+            || self.failure().is_some()
     }
 
     /// "Circuit breaker open": refused without sending because breakers are open.
@@ -403,6 +411,7 @@ impl Error {
         match self {
             Error::Config(_) => "correct the named field",
             Error::Request { .. } => "correct the request",
+            Error::NotHealthy { .. } => "look at the named services, or start without them",
             Error::Credential { .. } => "give the client the credential it names",
             Error::Discovery { .. } => "check that the discovery URL is right and its server up",
             Error::UnknownService { .. } => {

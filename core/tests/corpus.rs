@@ -78,6 +78,7 @@ macro_rules! replays {
 }
 
 replays! {
+    x_11_bridge: "bridge",
     x_11_cache_control: "cache_control",
     x_11_cache_record: "cache_record",
     x_11_consul_agent: "consul_agent",

@@ -174,6 +174,20 @@ impl<E: Executor> Runtime for AsyncIo<E> {
         Box::pin(asynchronous::purge(hub, purging))
     }
 
+    fn both<T: Send + 'static, U: Send + 'static>(
+        first: impl FnOnce() -> Reply<T> + Send,
+        second: impl FnOnce() -> Reply<U> + Send,
+    ) -> Reply<(T, U)> {
+        asynchronous::both(first(), second())
+    }
+
+    fn then<T: Send + 'static, U: Send + 'static>(
+        reply: Reply<T>,
+        next: impl FnOnce(Result<T, Error>) -> Reply<U> + Send + 'static,
+    ) -> Reply<U> {
+        Box::pin(async move { next(reply.await).await })
+    }
+
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Reply<T> {
         Box::pin(std::future::ready(result))
     }

@@ -133,6 +133,7 @@ pub use origin_driver::core::config::{Config, Policy};
 pub use origin_driver::core::discovery::Candidate;
 pub use origin_driver::core::discovery::delivery::Handler;
 pub use origin_driver::core::notice::Notice;
+pub use origin_driver::core::ops::bridge;
 pub use origin_driver::core::ops::secrets::Secret;
 pub use origin_driver::core::ops::storage::{Object, Written};
 pub use origin_driver::core::snapshot::{Health, Snapshot};

@@ -21,6 +21,8 @@ mod authority;
 mod abreast;
 #[path = "conformance/bodies.rs"]
 mod bodies;
+#[path = "conformance/bridge.rs"]
+mod bridge;
 #[path = "conformance/cache.rs"]
 mod cache;
 #[path = "conformance/cache_edges.rs"]

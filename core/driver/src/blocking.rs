@@ -3,7 +3,7 @@
 //! for those who ask for one.
 
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -69,6 +69,39 @@ pub fn call<R: BlockingRuntime>(
 
 fn answered<R: BlockingRuntime>(flight: &mut Flight<R>) -> Result<Response, Error> {
     if flight.slot.memory.is_on() { remembering(flight) } else { collected(flight) }
+}
+
+/// Two replies at once: the second on a thread that ends with it, or after the first where there is
+/// no thread to be had. Both are waited for.
+///
+/// # Errors
+/// That of the first, or else that of the second.
+pub fn both<T: Send, U: Send>(
+    first: impl FnOnce() -> Result<T, Error> + Send,
+    second: impl FnOnce() -> Result<U, Error> + Send,
+) -> Result<(T, U), Error> {
+    let second = Mutex::new(Some(second));
+    let run = || lock(&second).take().map(|second| second());
+    let (first, second) = std::thread::scope(|scope| {
+        let beside = std::thread::Builder::new().name("origin-both".to_owned());
+        let beside = beside.spawn_scoped(scope, run);
+        let first = first();
+        let second = match beside {
+            Ok(thread) => match thread.join() {
+                Ok(second) => second,
+                Err(panic) => std::panic::resume_unwind(panic),
+            },
+            Err(_) if first.is_ok() => run(),
+            Err(_) => None,
+        };
+        (first, second)
+    });
+    let first = first?;
+    match second {
+        Some(second) => Ok((first, second?)),
+        // It is taken once, by whoever runs it.
+        None => Err(Error::Request { service: "".into(), reason: "it was not run".to_owned() }),
+    }
 }
 
 /// Runs a flow: each of its requests is one call.

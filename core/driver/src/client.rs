@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use origin_core::config::{DiscoveryConfig, EndpointConfig, Policy, Rules};
 use origin_core::notice::Notice;
+use origin_core::ops::bridge::{self, Bridge};
 use origin_core::ops::secrets::{Secrets, Token};
 use origin_core::ops::storage::{SERVICE, Storage, Streams};
-use origin_core::ops::{Caller, Flow};
+use origin_core::ops::{Caller, Composer, Flow};
 use origin_core::s3;
 use origin_core::snapshot::Snapshot;
-use origin_core::{Config, ConfigError, Error};
+use origin_core::{Config, ConfigError, Correlation, Error};
 
 use crate::around;
 use crate::checks;
@@ -82,6 +83,12 @@ impl<R: Runtime> Client<R> {
         Secrets::new(self.clone(), self.hub.token.clone())
     }
 
+    /// The services of the `OmniNode` bridge, `metadata-stamping` and `onextree`.
+    #[must_use]
+    pub fn bridge(&self) -> Bridge<Client<R>> {
+        Bridge::new(self.clone())
+    }
+
     /// Consul: own registrations, and typed calls to its agents.
     ///
     /// # Errors
@@ -131,6 +138,32 @@ impl<R: Runtime> Caller for Client<R> {
             Ok(slot) => R::run(self.hub.clone(), slot, flow),
             Err(error) => R::ready(Err(error)),
         }
+    }
+}
+
+impl<R: Runtime> Composer for Client<R> {
+    fn both<T: Send + 'static, U: Send + 'static>(
+        &self,
+        first: impl FnOnce() -> R::Reply<T> + Send + 'static,
+        second: impl FnOnce() -> R::Reply<U> + Send + 'static,
+    ) -> R::Reply<(T, U)> {
+        R::both(first, second)
+    }
+
+    fn then<T: Send + 'static, U: Send + 'static>(
+        &self,
+        reply: R::Reply<T>,
+        next: impl FnOnce(Result<T, Error>) -> R::Reply<U> + Send + 'static,
+    ) -> R::Reply<U> {
+        R::then(reply, next)
+    }
+
+    fn ready<T: Send + 'static>(&self, result: Result<T, Error>) -> R::Reply<T> {
+        R::ready(result)
+    }
+
+    fn correlation(&self) -> Correlation {
+        Correlation::random(self.hub.seed, self.hub.call_number())
     }
 }
 
@@ -201,6 +234,16 @@ impl<R: Runtime> Builder<R> {
     pub fn endpoint(mut self, service: impl Into<String>, address: impl Into<String>) -> Self {
         let service = self.config.services.entry(service.into()).or_default();
         service.endpoints.push(EndpointConfig::at(address));
+        self
+    }
+
+    /// Fills in what the services of the `OmniNode` bridge need: addresses from
+    /// `METADATA_STAMPING_SERVICE_URL` and `ONEXTREE_SERVICE_URL`, or the usual ports of this
+    /// machine; their retries, breakers and cache. What is configured already is kept, so this comes
+    /// last: see [`origin_core::ops::bridge::configure`].
+    #[must_use]
+    pub fn bridge(mut self) -> Self {
+        bridge::configure(&mut self.config, |name| std::env::var(name).ok());
         self
     }
 

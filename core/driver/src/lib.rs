@@ -90,6 +90,18 @@
 //!     fn purge(hub: Arc<Hub<Echo>>, purging: Purging) -> Result<Invalidated, Error> {
 //!         blocking::purge(&hub, &purging)
 //!     }
+//!     fn both<T: Send + 'static, U: Send + 'static>(
+//!         first: impl FnOnce() -> Result<T, Error> + Send,
+//!         second: impl FnOnce() -> Result<U, Error> + Send,
+//!     ) -> Result<(T, U), Error> {
+//!         blocking::both(first, second)
+//!     }
+//!     fn then<T: Send + 'static, U: Send + 'static>(
+//!         reply: Result<T, Error>,
+//!         next: impl FnOnce(Result<T, Error>) -> Result<U, Error> + Send + 'static,
+//!     ) -> Result<U, Error> {
+//!         next(reply)
+//!     }
 //!     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Result<T, Error> {
 //!         result
 //!     }

@@ -126,6 +126,18 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     /// Waits until the second level of a cache has heard of an invalidation, and carries that out.
     fn purge(hub: Arc<Hub<Self>>, purging: Purging) -> Self::Reply<Invalidated>;
 
+    /// Both of these at once; the first error is that of both.
+    fn both<T: Send + 'static, U: Send + 'static>(
+        first: impl FnOnce() -> Self::Reply<T> + Send,
+        second: impl FnOnce() -> Self::Reply<U> + Send,
+    ) -> Self::Reply<(T, U)>;
+
+    /// What `next` makes of a reply, be it an error.
+    fn then<T: Send + 'static, U: Send + 'static>(
+        reply: Self::Reply<T>,
+        next: impl FnOnce(Result<T, origin_core::Error>) -> Self::Reply<U> + Send + 'static,
+    ) -> Self::Reply<U>;
+
     /// A reply that is there already.
     fn ready<T: Send + 'static>(result: Result<T, origin_core::Error>) -> Self::Reply<T>;
 

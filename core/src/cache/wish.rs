@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Key;
 
 /// How a request wants to be remembered. Without one, only the settings and the headers count.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Wish {
     /// Its answer may be remembered.
     pub cached: bool,
@@ -19,4 +19,15 @@ pub struct Wish {
     /// How long its answer is fresh, instead of the default. With `respect_headers` it only
     /// shortens what the answer says.
     pub ttl: Option<Duration>,
+    /// Whether an answer of this status and body is worth remembering; `None`: the status alone
+    /// says that. For services that report errors in an answer of 200.
+    pub good: Option<fn(u16, &[u8]) -> bool>,
+}
+
+impl Wish {
+    /// Whether this answer must not be remembered, whatever its status and headers say.
+    #[must_use]
+    pub fn refuses(&self, status: u16, body: &[u8]) -> bool {
+        self.good.is_some_and(|good| !good(status, body))
+    }
 }

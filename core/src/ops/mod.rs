@@ -2,6 +2,7 @@
 //! that says which request to send next and what the replies amount to. What running one yields
 //! is the [`Caller`]'s: a `Result` in the blocking crate, a future of one in the async crates.
 
+pub mod bridge;
 pub mod consul;
 pub mod origin_vault;
 pub mod rest;
@@ -10,6 +11,7 @@ pub mod storage;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::correlation::Correlation;
 use crate::error::Error;
 use crate::request::{Request, Response};
 
@@ -45,6 +47,30 @@ pub trait Caller: Clone + Send + Sync + 'static {
 
     /// Runs a flow.
     fn run<F: Flow>(&self, flow: F) -> Self::Reply<F::Output>;
+}
+
+/// A caller whose replies can be put together: what operations over several services need.
+pub trait Composer: Caller {
+    /// Both of these at once, where the runtime can. The first error is that of both; what is
+    /// still under way then is given up, or waited for where it cannot be.
+    fn both<T: Send + 'static, U: Send + 'static>(
+        &self,
+        first: impl FnOnce() -> Self::Reply<T> + Send + 'static,
+        second: impl FnOnce() -> Self::Reply<U> + Send + 'static,
+    ) -> Self::Reply<(T, U)>;
+
+    /// What `next` makes of a reply, be it an error.
+    fn then<T: Send + 'static, U: Send + 'static>(
+        &self,
+        reply: Self::Reply<T>,
+        next: impl FnOnce(Result<T, Error>) -> Self::Reply<U> + Send + 'static,
+    ) -> Self::Reply<U>;
+
+    /// A reply that is there already.
+    fn ready<T: Send + 'static>(&self, result: Result<T, Error>) -> Self::Reply<T>;
+
+    /// A new id, for what is more than one call.
+    fn correlation(&self) -> Correlation;
 }
 
 /// Everything but the unreserved characters of RFC 3986.
@@ -142,6 +168,32 @@ mod fake {
                 });
             }
             panic!("the flow does not end");
+        }
+    }
+
+    impl super::Composer for Fake {
+        fn both<T: Send + 'static, U: Send + 'static>(
+            &self,
+            first: impl FnOnce() -> Result<T, Error> + Send + 'static,
+            second: impl FnOnce() -> Result<U, Error> + Send + 'static,
+        ) -> Result<(T, U), Error> {
+            Ok((first()?, second()?))
+        }
+
+        fn then<T: Send + 'static, U: Send + 'static>(
+            &self,
+            reply: Result<T, Error>,
+            next: impl FnOnce(Result<T, Error>) -> Result<U, Error> + Send + 'static,
+        ) -> Result<U, Error> {
+            next(reply)
+        }
+
+        fn ready<T: Send + 'static>(&self, result: Result<T, Error>) -> Result<T, Error> {
+            result
+        }
+
+        fn correlation(&self) -> crate::Correlation {
+            crate::Correlation::random(7, 7)
         }
     }
 }

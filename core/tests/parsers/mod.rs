@@ -5,6 +5,7 @@
 //! A target has the name of its folder of seeds, `core/tests/corpus/<target>/`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)] // test code
 
+mod bridge;
 mod cache;
 mod consul;
 mod dns;
@@ -25,7 +26,8 @@ pub(crate) type Verdict = Result<(), String>;
 pub(crate) type Parser = fn(name: &str, bytes: &[u8]) -> Verdict;
 
 /// All of them, by name.
-pub(crate) const TARGETS: [(&str, Parser); 27] = [
+pub(crate) const TARGETS: [(&str, Parser); 28] = [
+    ("bridge", bridge::answer),
     ("cache_control", cache::control),
     ("cache_record", cache::record),
     ("consul_agent", consul::agent),

@@ -83,6 +83,15 @@ pub fn call<R: AsyncRuntime>(
     }
 }
 
+/// Two replies at once. When one fails, the other is dropped.
+#[must_use]
+pub fn both<T: Send + 'static, U: Send + 'static>(
+    first: Reply<T>,
+    second: Reply<U>,
+) -> Reply<(T, U)> {
+    Box::pin(futures_lite::future::try_zip(first, second))
+}
+
 /// Runs a flow: each of its requests is one call.
 ///
 /// # Errors

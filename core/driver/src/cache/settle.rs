@@ -98,6 +98,9 @@ impl Plan {
     ) -> (Fill<Answer>, bool) {
         let request = &flight.request;
         let wish = request.wish.as_deref();
+        if wish.is_some_and(|wish| wish.refuses(answer.status, &answer.body)) {
+            return (Fill::Failed, false);
+        }
         // A key of its own says that it only reads, whatever its method.
         let reads = wish.is_some_and(|wish| wish.key.is_some());
         let exchange = origin_core::cache::http::Exchange {
