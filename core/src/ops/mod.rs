@@ -3,6 +3,7 @@
 //! is the [`Caller`]'s: a `Result` in the blocking crate, a future of one in the async crates.
 
 pub mod consul;
+pub mod design;
 pub mod origin_vault;
 pub mod rest;
 pub mod secrets;
