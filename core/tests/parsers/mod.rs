@@ -7,6 +7,7 @@
 
 mod cache;
 mod consul;
+mod design;
 mod dns;
 mod local;
 mod redis;
@@ -25,7 +26,7 @@ pub(crate) type Verdict = Result<(), String>;
 pub(crate) type Parser = fn(name: &str, bytes: &[u8]) -> Verdict;
 
 /// All of them, by name.
-pub(crate) const TARGETS: [(&str, Parser); 27] = [
+pub(crate) const TARGETS: [(&str, Parser); 28] = [
     ("cache_control", cache::control),
     ("cache_record", cache::record),
     ("consul_agent", consul::agent),
@@ -36,6 +37,7 @@ pub(crate) const TARGETS: [(&str, Parser); 27] = [
     ("consul_health", consul::health),
     ("consul_kv", consul::kv),
     ("consul_template", consul::template),
+    ("design_synapse", design::any_reply),
     ("dns", dns::message),
     ("dns_lookup", dns::lookup),
     ("document", local::document),

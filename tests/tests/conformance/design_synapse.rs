@@ -198,7 +198,7 @@ fn case_002_37_the_knowledge_service_as_it_is<S: Subject>() {
     assert_eq!(S::wait(knowledge.project_citations(2)).unwrap().len(), 1);
     assert_eq!(S::wait(knowledge.resource_citations(1)).unwrap().len(), 1);
     let found = S::wait(knowledge.search(&Search::new("x"))).unwrap();
-    assert_eq!((found.results[0].id, found.page_size), (Some(1), Some(20)));
+    assert_eq!((found.results[0].resource_id, found.page_size), (Some(1), Some(20)));
     assert_eq!(S::wait(knowledge.search_project(2, &Search::new("x"))).unwrap().total, Some(1));
     assert_eq!(S::wait(knowledge.recommendations(2)).unwrap().len(), 1);
     // The paths of the client code find their way by redirects.
@@ -227,8 +227,8 @@ fn case_002_28_the_design_service_as_it_is<S: Subject>() {
     let visuals = S::wait(designs.generate_visuals(1, &wishes)).unwrap();
     let error = S::wait(designs.generate_visuals(1, &wishes)).unwrap_err();
     assert!(error.to_string().contains("409 (CONFLICT)"), "{error}");
-    let status = S::wait(designs.visual_status(1)).unwrap().status;
-    assert_eq!(status.as_deref(), Some("pending"));
+    let status = S::wait(designs.visual_status(1)).unwrap();
+    assert_eq!(status.state(), Some("pending"));
     let task = S::wait(designs.task(&visuals.task_id.unwrap())).unwrap();
     assert!(!task.is_over());
     assert_eq!(S::wait(designs.task("t-2")).unwrap_err().status(), Some(408));

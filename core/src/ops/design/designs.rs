@@ -90,11 +90,22 @@ pub struct Visuals {
     #[serde(default)]
     pub task_id: Option<String>,
     /// `pending`, `processing`, `completed` or `failed`.
-    #[serde(default, alias = "visual_generation_status")]
+    #[serde(default)]
     pub status: Option<String>,
+    /// The same, where the server calls it so.
+    #[serde(default)]
+    pub visual_generation_status: Option<String>,
     /// What else the server says.
     #[serde(flatten)]
     pub other: Fields,
+}
+
+impl Visuals {
+    /// How far they are, whatever it is called.
+    #[must_use]
+    pub fn state(&self) -> Option<&str> {
+        self.status.as_deref().or(self.visual_generation_status.as_deref())
+    }
 }
 
 /// The outcome of a check against building codes.

@@ -129,14 +129,17 @@ pub struct Found {
 /// it for sure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recommendation {
-    /// The resource.
-    #[serde(default, alias = "resource_id")]
+    /// Its id.
+    #[serde(default)]
     pub id: Option<i64>,
+    /// The resource, where the server has another id for what it found.
+    #[serde(default)]
+    pub resource_id: Option<i64>,
     /// Its title.
     #[serde(default)]
     pub title: Option<String>,
     /// How well it fits, as the server counts.
-    #[serde(default, alias = "relevance_score")]
+    #[serde(default)]
     pub score: Option<Number>,
     /// What else the server says.
     #[serde(flatten)]

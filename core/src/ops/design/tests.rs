@@ -50,7 +50,10 @@ fn case_002_32_to_34_users() {
     users.revoke(7, "admin").unwrap();
     assert_eq!(fake.line(), "DELETE /users/7/roles/admin");
 
-    let fake = server(200, r#"[{"id": 1, "name": "admin", "scope": 2}, {"role": "x"}, "viewer"]"#);
+    let fake = server(
+        200,
+        r#"[{"id": 1, "name": "admin", "scope": 2}, {"name": "x", "role": 1}, "viewer"]"#,
+    );
     let users = Users::new(fake.clone());
     let names = |roles: Vec<Role>| roles.into_iter().map(|r| r.name).collect::<Vec<_>>();
     assert_eq!(names(users.roles(7).unwrap()), ["admin", "x", "viewer"]);
@@ -213,7 +216,8 @@ fn case_002_37_to_40_and_50_knowledge() {
     knowledge.clone().published().cite_with_key(3, 42, "as said", "k").unwrap();
     assert_eq!(fake.line(), format!("POST /citations/ {body}"));
 
-    let fake = server(200, r#"{"results": [{"id": 1, "score": 0.75, "x": 1}], "total": 9}"#);
+    let fake =
+        server(200, r#"{"results": [{"id": 1, "resource_id": 3, "score": 0.75}], "total": 9}"#);
     let knowledge = Knowledge::new(fake.clone());
     let search = Search { resource_type: Some("pdf"), page: Some(2), ..Search::new("ä & b#c=d") };
     let found = knowledge.search(&search).unwrap();

@@ -53,7 +53,6 @@ impl<'de> Deserialize<'de> for Role {
         struct Whole {
             #[serde(default)]
             id: Option<i64>,
-            #[serde(alias = "role")]
             name: String,
             #[serde(flatten)]
             other: Fields,
