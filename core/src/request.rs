@@ -27,6 +27,8 @@ pub struct Request {
     pub method: Method,
     /// Path and query below the endpoint's base path.
     pub path: PathAndQuery,
+    /// Whether the path begins at the host instead, for what stands beside an API: `/health`.
+    pub at_host: bool,
     /// Its headers. Values marked sensitive are not printed.
     pub headers: HeaderMap,
     /// Its body.
@@ -52,6 +54,7 @@ impl Request {
         Request {
             method,
             path,
+            at_host: false,
             headers: HeaderMap::new(),
             body: Bytes::new(),
             spec,
@@ -86,11 +89,17 @@ impl Request {
     /// # Errors
     /// [`Fault::NotHttp`] when the address is not an HTTP address.
     pub fn at(&self, address: &Address) -> Result<http::Request<Bytes>, Fault> {
-        let uri = address.join(&self.path).ok_or(Fault::NotHttp)?;
+        let uri = self.uri(address).ok_or(Fault::NotHttp)?;
         Ok(self.to(uri, address.host().cloned()))
     }
 
-    /// The HTTP request of one attempt to `uri`, which [`Address::join`] made, with the value of
+    /// Where it goes at `address`; `None` when that is not an HTTP address.
+    #[must_use]
+    pub fn uri(&self, address: &Address) -> Option<Uri> {
+        if self.at_host { address.root(&self.path) } else { address.join(&self.path) }
+    }
+
+    /// The HTTP request of one attempt to `uri`, which [`Request::uri`] made, with the value of
     /// [`Address::host`]: what HTTP clients otherwise write anew for every request.
     #[must_use]
     pub fn to(&self, uri: Uri, host: Option<HeaderValue>) -> http::Request<Bytes> {

@@ -89,6 +89,7 @@ replays! {
     x_11_consul_health: "consul_health",
     x_11_consul_kv: "consul_kv",
     x_11_consul_template: "consul_template",
+    x_11_design_synapse: "design_synapse",
     x_11_dns: "dns",
     x_11_dns_lookup: "dns_lookup",
     x_11_document: "document",

@@ -33,6 +33,8 @@ mod certificates;
 mod checks;
 #[path = "conformance/custom_checks.rs"]
 mod custom_checks;
+#[path = "conformance/design_synapse.rs"]
+mod design_synapse;
 #[path = "conformance/discovery.rs"]
 mod discovery;
 #[path = "conformance/drops.rs"]
@@ -51,6 +53,8 @@ mod scenarios;
 mod soak;
 #[path = "conformance/stage.rs"]
 mod stage;
+#[path = "conformance/synapse.rs"]
+mod synapse;
 #[path = "conformance/tokens.rs"]
 mod tokens;
 #[path = "conformance/typed.rs"]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use origin_core::config::{DiscoveryConfig, EndpointConfig, Policy, Rules};
 use origin_core::notice::Notice;
 use origin_core::ops::bridge::{self, Bridge};
+use origin_core::ops::design::{Analytics, Designs, Knowledge, Marketplace, Projects, Users};
 use origin_core::ops::secrets::{Secrets, Token};
 use origin_core::ops::storage::{SERVICE, Storage, Streams};
 use origin_core::ops::{Caller, Composer, Flow};
@@ -87,6 +88,52 @@ impl<R: Runtime> Client<R> {
     #[must_use]
     pub fn bridge(&self) -> Bridge<Client<R>> {
         Bridge::new(self.clone())
+    }
+
+    /// A client of the platform DesignSynapse, with no arguments: its services are where the
+    /// environment says and its policies those of [`Config::design_synapse`]. Change that by
+    /// `Client::builder().config(…)`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] that names the variable which cannot be used.
+    pub fn design_synapse() -> Result<Client<R>, ConfigError> {
+        Client::builder().config(Config::design_synapse()).build()
+    }
+
+    /// Users, roles and signing in: the service `user-service`.
+    #[must_use]
+    pub fn users(&self) -> Users<Client<R>> {
+        Users::new(self.clone())
+    }
+
+    /// Projects and comments: the service `project-service`.
+    #[must_use]
+    pub fn projects(&self) -> Projects<Client<R>> {
+        Projects::new(self.clone())
+    }
+
+    /// Resources, search, citations: the service `knowledge-service`.
+    #[must_use]
+    pub fn knowledge(&self) -> Knowledge<Client<R>> {
+        Knowledge::new(self.clone())
+    }
+
+    /// Designs: the service `design-service`.
+    #[must_use]
+    pub fn designs(&self) -> Designs<Client<R>> {
+        Designs::new(self.clone())
+    }
+
+    /// Analytics: the service `analytics-service`.
+    #[must_use]
+    pub fn analytics(&self) -> Analytics<Client<R>> {
+        Analytics::new(self.clone())
+    }
+
+    /// The marketplace: the service `marketplace-service`.
+    #[must_use]
+    pub fn marketplace(&self) -> Marketplace<Client<R>> {
+        Marketplace::new(self.clone())
     }
 
     /// Consul: own registrations, and typed calls to its agents.

@@ -187,7 +187,7 @@ impl<R: Runtime> Flight<R> {
                         self.ids = Some(service.identify(request, seed, self.number));
                     }
                     let target: Option<Target> = service.address(to).and_then(|address| {
-                        Some((address.join(&self.request.path)?, address.host().cloned()))
+                        Some((self.request.uri(address)?, address.host().cloned()))
                     });
                     let place = service.label(to);
                     let until = deadline.at;

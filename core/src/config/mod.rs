@@ -126,6 +126,21 @@ pub struct Config {
     pub limits: Limits,
 }
 
+impl Config {
+    /// That of a program on the platform DesignSynapse: its services where the environment says
+    /// (`USER_SERVICE_HOST`, … or localhost, see [`EnvironmentConfig`]), and the policies of its
+    /// clients (the preset `designsynapse`).
+    #[must_use]
+    pub fn design_synapse() -> Config {
+        let environment = EnvironmentConfig { enabled: true, ..EnvironmentConfig::default() };
+        Config {
+            discovery: Some(DiscoveryConfig { environment, ..DiscoveryConfig::default() }),
+            policy: Policy::preset("designsynapse").unwrap_or_default(),
+            ..Config::default()
+        }
+    }
+}
+
 /// One service known by configuration: injected endpoints, own policies, or both.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

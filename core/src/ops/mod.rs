@@ -4,6 +4,7 @@
 
 pub mod bridge;
 pub mod consul;
+pub mod design;
 pub mod origin_vault;
 pub mod rest;
 pub mod secrets;

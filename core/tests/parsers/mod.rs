@@ -8,6 +8,7 @@
 mod bridge;
 mod cache;
 mod consul;
+mod design;
 mod dns;
 mod local;
 mod redis;
@@ -26,7 +27,7 @@ pub(crate) type Verdict = Result<(), String>;
 pub(crate) type Parser = fn(name: &str, bytes: &[u8]) -> Verdict;
 
 /// All of them, by name.
-pub(crate) const TARGETS: [(&str, Parser); 28] = [
+pub(crate) const TARGETS: [(&str, Parser); 29] = [
     ("bridge", bridge::answer),
     ("cache_control", cache::control),
     ("cache_record", cache::record),
@@ -38,6 +39,7 @@ pub(crate) const TARGETS: [(&str, Parser); 28] = [
     ("consul_health", consul::health),
     ("consul_kv", consul::kv),
     ("consul_template", consul::template),
+    ("design_synapse", design::any_reply),
     ("dns", dns::message),
     ("dns_lookup", dns::lookup),
     ("document", local::document),

@@ -56,7 +56,7 @@ where
         };
         if self.left > 0
             && let Some(sent) = &mut self.sent
-            && let Some(path) = redirect(&sent.method, &reply)
+            && let Some(path) = redirect(&sent.method, sent.at_host, &reply)
         {
             self.left -= 1;
             sent.path = path;
@@ -69,8 +69,9 @@ where
     }
 }
 
-/// Where to go on, if that is at the endpoint that answered.
-fn redirect(method: &Method, reply: &Response) -> Option<PathAndQuery> {
+/// Where to go on, if that is at the endpoint that answered: below its base path, or anywhere at the
+/// host for a request that was not below it either.
+fn redirect(method: &Method, at_host: bool, reply: &Response) -> Option<PathAndQuery> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match reply.status.as_u16() {
         307 | 308 => (),
@@ -88,7 +89,7 @@ fn redirect(method: &Method, reply: &Response) -> Option<PathAndQuery> {
         }
     }
     let to = location.path_and_query()?.as_str();
-    let base = endpoint.path().trim_end_matches('/');
+    let base = if at_host { "" } else { endpoint.path().trim_end_matches('/') };
     let below = to.strip_prefix(base).filter(|below| below.starts_with('/'))?;
     below.parse().ok()
 }
@@ -150,13 +151,24 @@ mod tests {
             ("GET", 307, "", None),
         ];
         for (method, status, location, to) in cases {
-            let found = redirect(&method.parse().unwrap(), &reply(status, location, at));
+            let found = redirect(&method.parse().unwrap(), false, &reply(status, location, at));
             assert_eq!(
                 found.as_ref().map(PathAndQuery::as_str),
                 to,
                 "{method} {status} {location}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_asked_at_the_host_may_go_on_anywhere_at_the_host_and_nowhere_else() {
+        let to = |location| {
+            let reply = reply(307, location, "http://10.0.0.1:8003/base");
+            redirect(&Method::GET, true, &reply).map(|path| path.to_string())
+        };
+        assert_eq!(to("/health/").as_deref(), Some("/health/"));
+        assert_eq!(to("http://10.0.0.1:8003/x").as_deref(), Some("/x"));
+        assert_eq!(to("http://10.0.0.2:8003/x"), None);
     }
 
     #[test]

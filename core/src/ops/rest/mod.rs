@@ -50,10 +50,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::Caller;
 use crate::correlation::Correlation;
+use crate::vault::Token;
 
 pub use operation::Operation;
 
@@ -123,6 +125,16 @@ impl<C: Caller> Api<C> {
                 // Not the value: it may be a secret.
                 _ => rules.mistake = Some("a header of every request is not valid".to_owned()),
             }
+        })
+    }
+
+    /// `Authorization: Bearer` of every request, which is printed nowhere. A token that cannot be
+    /// the value of a header shows with the first call.
+    #[must_use]
+    pub fn bearer(self, token: &Token) -> Api<C> {
+        self.change(|rules| match token.bearer() {
+            Some(value) => drop(rules.headers.insert(AUTHORIZATION, value)),
+            None => rules.mistake = Some("the token cannot be the value of a header".to_owned()),
         })
     }
 

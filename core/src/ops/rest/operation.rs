@@ -27,6 +27,8 @@ pub struct Operation<C> {
     name: &'static str,
     method: Method,
     path: String,
+    /// How many bytes of the path are the prefix.
+    prefix: usize,
     arguments: Vec<(&'static str, String)>,
     query: String,
     /// Everything but the path.
@@ -49,16 +51,30 @@ impl<C: Caller> Operation<C> {
         method: Method,
         path: &str,
     ) -> Operation<C> {
-        let path = match path.strip_prefix("//") {
-            Some(bare) => format!("/{bare}"),
-            None => format!("{}{path}", rules.prefix),
+        let (path, prefix) = match path.strip_prefix("//") {
+            Some(bare) => (format!("/{bare}"), 0),
+            None => (format!("{}{path}", rules.prefix), rules.prefix.len()),
         };
         let mut request = Request::new(method.clone(), http::uri::PathAndQuery::from_static("/"));
         request.headers.clone_from(&rules.headers);
         request.correlation.clone_from(&rules.correlation);
         let mistake = rules.mistake.clone();
         let (arguments, query) = (Vec::new(), String::new());
-        Operation { caller, rules, name, method, path, arguments, query, request, mistake }
+        Operation { caller, rules, name, method, path, prefix, arguments, query, request, mistake }
+    }
+
+    /// Says that it cannot be made: nothing is sent, and running it yields [`Error::Request`] with
+    /// this reason, or with the first of several.
+    pub fn refuse(self, reason: impl Into<String>) -> Self {
+        self.fault(reason)
+    }
+
+    /// Its path begins at the host, without the prefix and the base path of the endpoint, for what
+    /// stands beside an API: `/health`.
+    pub fn at_host(mut self) -> Self {
+        self.request.at_host = true;
+        self.path.drain(..std::mem::take(&mut self.prefix));
+        self
     }
 
     fn fault(mut self, mistake: impl Into<String>) -> Self {

@@ -1,0 +1,485 @@
+//! Designs: what the design service makes, checks, improves and keeps. The platform's client code has
+//! no client for it, so there is one way only, that of the server.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use serde::{Deserialize, Serialize};
+use serde_json::{Number, Value, json};
+
+use super::client::ids;
+use super::wire::{Fields, list, nullable};
+use crate::ops::Caller;
+
+client! {
+    /// The design service. It wants a token: [`Designs::bearer`]. What a model has to think about can
+    /// take long; a 504 says that it took too long.
+    Designs, "design-service", ["accept": "application/json"], "/health", "/ready"
+}
+
+/// A design.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Design {
+    /// Its id.
+    pub id: i64,
+    /// Its project.
+    #[serde(default)]
+    pub project_id: Option<i64>,
+    /// Its name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// What it is.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// `residential`, `commercial`, …
+    #[serde(default)]
+    pub building_type: Option<String>,
+    /// `draft`, `validated`, …
+    #[serde(default)]
+    pub status: Option<String>,
+    /// Its version.
+    #[serde(default)]
+    pub version: Option<i64>,
+    /// What else the server says: specification, areas, addresses of pictures, …
+    #[serde(flatten)]
+    pub other: Fields,
+}
+
+/// The fields of a new design. Any other body that serializes does as well.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NewDesign {
+    /// Its project.
+    pub project_id: i64,
+    /// Its name.
+    pub name: String,
+    /// What it shall be, in words.
+    pub description: String,
+    /// `residential`, `commercial`, …
+    pub building_type: String,
+    /// What it has to satisfy.
+    pub requirements: Fields,
+    /// Whether pictures are made, too.
+    pub generate_visuals: bool,
+}
+
+/// Which designs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DesignFilter<'a> {
+    /// Only of this project.
+    pub project_id: Option<i64>,
+    /// Only of this type.
+    pub building_type: Option<&'a str>,
+    /// Only in this state.
+    pub status: Option<&'a str>,
+    /// How many at most. Default 50; the server gives up to 100.
+    pub limit: u32,
+    /// How many are left out before them. Default 0.
+    pub offset: u64,
+}
+
+impl Default for DesignFilter<'_> {
+    fn default() -> Self {
+        let (project_id, building_type, status) = (None, None, None);
+        DesignFilter { project_id, building_type, status, limit: 50, offset: 0 }
+    }
+}
+
+/// The making of pictures, begun or looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Visuals {
+    /// The task that makes them, for [`Designs::task`].
+    #[serde(default)]
+    pub task_id: Option<String>,
+    /// `pending`, `processing`, `completed` or `failed`.
+    #[serde(default)]
+    pub status: Option<String>,
+    /// The same, where the server calls it so.
+    #[serde(default)]
+    pub visual_generation_status: Option<String>,
+    /// What else the server says.
+    #[serde(flatten)]
+    pub other: Fields,
+}
+
+impl Visuals {
+    /// How far they are, whatever it is called.
+    #[must_use]
+    pub fn state(&self) -> Option<&str> {
+        self.status.as_deref().or(self.visual_generation_status.as_deref())
+    }
+}
+
+/// The outcome of a check against building codes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Its id.
+    pub id: i64,
+    /// Whether the design complies.
+    pub is_compliant: bool,
+    /// Against what.
+    #[serde(default)]
+    pub rule_set: Option<String>,
+    /// What does not comply.
+    #[serde(default, deserialize_with = "nullable")]
+    pub violations: Vec<Value>,
+    /// What might not.
+    #[serde(default, deserialize_with = "nullable")]
+    pub warnings: Vec<Value>,
+    /// What else the server says.
+    #[serde(flatten)]
+    pub other: Fields,
+}
+
+/// A proposal to improve a design.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Optimization {
+    /// Its id.
+    pub id: i64,
+    /// The design.
+    #[serde(default)]
+    pub design_id: Option<i64>,
+    /// `cost`, `structural` or `sustainability`.
+    #[serde(default)]
+    pub optimization_type: Option<String>,
+    /// What is proposed.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// `suggested`, `applied` or `rejected`.
+    #[serde(default)]
+    pub status: Option<String>,
+    /// What else the server says.
+    #[serde(flatten)]
+    pub other: Fields,
+}
+
+/// A file of a design.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesignFile {
+    /// Its id.
+    pub id: i64,
+    /// Its name.
+    pub filename: String,
+    /// `pdf`, `dwg`, `dxf`, `png`, `jpg` or `ifc`.
+    #[serde(default)]
+    pub file_type: Option<String>,
+    /// Its size in bytes.
+    #[serde(default)]
+    pub file_size: Option<u64>,
+    /// What else the server says.
+    #[serde(flatten)]
+    pub other: Fields,
+}
+
+/// A comment on a design.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesignComment {
+    /// Its id.
+    pub id: i64,
+    /// What it says.
+    pub content: String,
+    /// Who wrote it.
+    #[serde(default)]
+    pub created_by: Option<i64>,
+    /// What else the server says: a position, moments, whether it was changed.
+    #[serde(flatten)]
+    pub other: Fields,
+}
+
+/// A task that goes on after its request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its id.
+    pub task_id: String,
+    /// `PENDING`, `PROGRESS`, `SUCCESS`, `FAILURE`, `RETRY` or `REVOKED`.
+    pub state: String,
+    /// What came of it, once it is done.
+    #[serde(default)]
+    pub result: Option<Value>,
+    /// How much is done, in per cent.
+    #[serde(default)]
+    pub progress: Option<Number>,
+    /// What else the server says.
+    #[serde(flatten)]
+    pub other: Fields,
+}
+
+impl Task {
+    /// Whether nothing will come after this.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.state.as_str(), "SUCCESS" | "FAILURE" | "REVOKED")
+    }
+}
+
+/// A design as a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// Its media type, where the server says.
+    pub content_type: Option<String>,
+    /// Its content.
+    pub bytes: Bytes,
+}
+
+/// A file to be added to a design.
+#[derive(Clone, Copy, Debug)]
+pub struct Upload<'a> {
+    /// Its name; the server goes by its extension.
+    pub filename: &'a str,
+    /// Its content, up to 50 MB.
+    pub content: &'a [u8],
+    /// What it is.
+    pub description: Option<&'a str>,
+}
+
+impl Upload<'_> {
+    /// As a form of several parts (RFC 7578), and what stands between the parts.
+    fn form(&self) -> (String, Vec<u8>) {
+        let found = |line: &str| {
+            let line = line.as_bytes();
+            let description = self.description.unwrap_or_default().as_bytes();
+            [self.content, description].iter().any(|t| t.windows(line.len()).any(|w| w == line))
+        };
+        let mut number = 0_u64;
+        let mut boundary = "origin-part-0".to_owned();
+        while found(&boundary) {
+            number += 1;
+            boundary = format!("origin-part-{number}.");
+        }
+        let name: String = self.filename.chars().map(quoted).collect();
+        let mut form = Vec::with_capacity(self.content.len() + 512);
+        if let Some(text) = self.description {
+            let head = "Content-Disposition: form-data; name=\"description\"";
+            form.extend(format!("--{boundary}\r\n{head}\r\n\r\n{text}\r\n").into_bytes());
+        }
+        let head = format!("Content-Disposition: form-data; name=\"file\"; filename=\"{name}\"");
+        let kind = "Content-Type: application/octet-stream";
+        form.extend(format!("--{boundary}\r\n{head}\r\n{kind}\r\n\r\n").into_bytes());
+        form.extend(self.content);
+        form.extend(format!("\r\n--{boundary}--\r\n").into_bytes());
+        (boundary, form)
+    }
+}
+
+/// A character of a name between quotes: what would end it is written as browsers write it.
+fn quoted(c: char) -> String {
+    match c {
+        '"' => "%22".to_owned(),
+        '\r' => "%0D".to_owned(),
+        '\n' => "%0A".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+impl<C: Caller> Designs<C> {
+    /// Has a design made. See [`NewDesign`].
+    pub fn create<B: Serialize + ?Sized>(&self, fields: &B) -> C::Reply<Design> {
+        self.0.api.post("create", "/designs/").json(fields).read()
+    }
+
+    /// The same under an `Idempotency-Key`, so that it may be repeated.
+    pub fn create_with_key<B: Serialize + ?Sized>(
+        &self,
+        fields: &B,
+        key: &str,
+    ) -> C::Reply<Design> {
+        self.0.api.post("create", "/designs/").json(fields).idempotency_key(key).read()
+    }
+
+    /// Designs.
+    pub fn list(&self, filter: DesignFilter<'_>) -> C::Reply<Vec<Design>> {
+        let operation = self.0.api.get("list", "/designs/");
+        let operation = operation.query_if("project_id", filter.project_id);
+        let operation = operation.query_if("building_type", filter.building_type);
+        let operation = operation.query_if("status", filter.status);
+        operation.query("limit", filter.limit).query("offset", filter.offset).with(list)
+    }
+
+    /// A design.
+    pub fn get(&self, design_id: i64) -> C::Reply<Design> {
+        ids(self.0.api.get("get", "/designs/{design_id}"), &[("design_id", design_id)]).read()
+    }
+
+    /// Changes a design.
+    pub fn update<B: Serialize + ?Sized>(&self, design_id: i64, fields: &B) -> C::Reply<Design> {
+        let operation = self.0.api.put("update", "/designs/{design_id}").json(fields);
+        ids(operation, &[("design_id", design_id)]).read()
+    }
+
+    /// Removes a design.
+    pub fn delete(&self, design_id: i64) -> C::Reply<()> {
+        let operation = self.0.api.delete("delete", "/designs/{design_id}");
+        ids(operation, &[("design_id", design_id)]).nothing()
+    }
+
+    /// How far its pictures are.
+    pub fn visual_status(&self, design_id: i64) -> C::Reply<Visuals> {
+        let operation = self.0.api.get("visual status", "/designs/{design_id}/visual-status");
+        ids(operation, &[("design_id", design_id)]).read()
+    }
+
+    /// Has pictures made: `visual_types`, `size`, `quality`, `priority`. The answer, 202, comes before
+    /// they are there. While some are being made it is 409, an error.
+    pub fn generate_visuals<B: Serialize + ?Sized>(
+        &self,
+        design_id: i64,
+        wishes: &B,
+    ) -> C::Reply<Visuals> {
+        let path = "/designs/{design_id}/generate-visuals";
+        let operation = self.0.api.post("generate visuals", path).json(wishes);
+        ids(operation, &[("design_id", design_id)]).read()
+    }
+
+    /// Checks a design against building codes: `validation_type`, `rule_set`.
+    pub fn validate<B: Serialize + ?Sized>(
+        &self,
+        design_id: i64,
+        against: &B,
+    ) -> C::Reply<Validation> {
+        let operation = self.0.api.post("validate", "/designs/{design_id}/validate").json(against);
+        ids(operation, &[("design_id", design_id)]).read()
+    }
+
+    /// The checks of a design.
+    pub fn validations(&self, design_id: i64) -> C::Reply<Vec<Validation>> {
+        let operation = self.0.api.get("validations", "/designs/{design_id}/validations");
+        ids(operation, &[("design_id", design_id)]).with(list)
+    }
+
+    /// Has improvements proposed: `optimization_types`.
+    pub fn optimize<B: Serialize + ?Sized>(
+        &self,
+        design_id: i64,
+        wishes: &B,
+    ) -> C::Reply<Vec<Optimization>> {
+        let operation = self.0.api.post("optimize", "/designs/{design_id}/optimize").json(wishes);
+        ids(operation, &[("design_id", design_id)]).with(list)
+    }
+
+    /// The improvements proposed for a design.
+    pub fn optimizations(&self, design_id: i64) -> C::Reply<Vec<Optimization>> {
+        let operation = self.0.api.get("optimizations", "/designs/{design_id}/optimizations");
+        ids(operation, &[("design_id", design_id)]).with(list)
+    }
+
+    /// Makes a new version of the design with this improvement.
+    pub fn apply_optimization(&self, optimization_id: i64) -> C::Reply<Design> {
+        let path = "/optimizations/{optimization_id}/apply";
+        let operation = self.0.api.post("apply optimization", path);
+        ids(operation, &[("optimization_id", optimization_id)]).read()
+    }
+
+    /// The files of a design.
+    pub fn files(&self, design_id: i64) -> C::Reply<Vec<DesignFile>> {
+        let operation = self.0.api.get("files", "/designs/{design_id}/files");
+        ids(operation, &[("design_id", design_id)]).with(list)
+    }
+
+    /// Adds a file to a design.
+    pub fn upload_file(&self, design_id: i64, upload: &Upload<'_>) -> C::Reply<DesignFile> {
+        let (boundary, form) = upload.form();
+        let operation = self.0.api.post("upload file", "/designs/{design_id}/files");
+        let operation = operation
+            .body("multipart/form-data", form)
+            .header(CONTENT_TYPE.as_str(), &format!("multipart/form-data; boundary={boundary}"));
+        ids(operation, &[("design_id", design_id)]).read()
+    }
+
+    /// The content of a file, collected up to `limits.body`.
+    pub fn download_file(&self, file_id: i64) -> C::Reply<Bytes> {
+        let operation = self.0.api.get("download file", "/files/{file_id}/download");
+        let operation = operation.header("accept", "*/*");
+        ids(operation, &[("file_id", file_id)]).with(|response| Ok(response.ok()?.body))
+    }
+
+    /// Removes a file.
+    pub fn delete_file(&self, file_id: i64) -> C::Reply<()> {
+        let operation = self.0.api.delete("delete file", "/files/{file_id}");
+        ids(operation, &[("file_id", file_id)]).nothing()
+    }
+
+    /// The comments on a design, oldest first.
+    pub fn comments(&self, design_id: i64) -> C::Reply<Vec<DesignComment>> {
+        let operation = self.0.api.get("comments", "/designs/{design_id}/comments");
+        ids(operation, &[("design_id", design_id)]).with(list)
+    }
+
+    /// Comments on a design: `content`, `position_x`, `position_y`, `position_z`.
+    pub fn add_comment<B: Serialize + ?Sized>(
+        &self,
+        design_id: i64,
+        comment: &B,
+    ) -> C::Reply<DesignComment> {
+        let operation = self.0.api.post("add comment", "/designs/{design_id}/comments");
+        ids(operation.json(comment), &[("design_id", design_id)]).read()
+    }
+
+    /// Changes a comment.
+    pub fn update_comment<B: Serialize + ?Sized>(
+        &self,
+        comment_id: i64,
+        comment: &B,
+    ) -> C::Reply<DesignComment> {
+        let operation = self.0.api.put("update comment", "/comments/{comment_id}").json(comment);
+        ids(operation, &[("comment_id", comment_id)]).read()
+    }
+
+    /// Removes a comment.
+    pub fn delete_comment(&self, comment_id: i64) -> C::Reply<()> {
+        let operation = self.0.api.delete("delete comment", "/comments/{comment_id}");
+        ids(operation, &[("comment_id", comment_id)]).nothing()
+    }
+
+    /// A design as a file: `json`, `pdf` or `ifc`. It is made anew for everyone who asks, so asking
+    /// may be repeated.
+    pub fn export(&self, design_id: i64, format: &str) -> C::Reply<Export> {
+        let operation = self.0.api.post("export", "/designs/{design_id}/export");
+        let operation = operation.json(&json!({"format": format})).idempotent(true);
+        let operation = operation.header("accept", "*/*");
+        ids(operation, &[("design_id", design_id)]).with(|response| {
+            let response = response.ok()?;
+            let content_type = response.headers.get(CONTENT_TYPE);
+            let content_type = content_type.and_then(|value| value.to_str().ok());
+            Ok(Export { content_type: content_type.map(str::to_owned), bytes: response.body })
+        })
+    }
+
+    /// How far a task is. The server answers 408 or 503 while it cannot say.
+    pub fn task(&self, task_id: &str) -> C::Reply<Task> {
+        self.0.api.get("task", "/tasks/{task_id}").segment("task_id", task_id).read()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_form_has_its_parts_and_a_name_stays_a_name() {
+        let (content, description) = (&b"a\r\n--origin-part-0"[..], Some("what origin-part-1. is"));
+        let upload = Upload { filename: "a\"\r\nx: y.pdf", content, description };
+        let (boundary, form) = upload.form();
+        assert_eq!(boundary, "origin-part-2.");
+        assert_eq!(
+            String::from_utf8(form).unwrap(),
+            "--origin-part-2.\r\nContent-Disposition: form-data; name=\"description\"\r\n\r\n\
+             what origin-part-1. is\r\n--origin-part-2.\r\nContent-Disposition: form-data; \
+             name=\"file\"; filename=\"a%22%0D%0Ax: y.pdf\"\r\nContent-Type: \
+             application/octet-stream\r\n\r\na\r\n--origin-part-0\r\n--origin-part-2.--\r\n"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_content_stands_between_boundaries(
+            content in proptest::collection::vec(any::<u8>(), 0..64),
+            filename in "\\PC{0,20}",
+        ) {
+            let upload = Upload { filename: &filename, content: &content, description: None };
+            let (boundary, form) = upload.form();
+            let end = format!("\r\n--{boundary}--\r\n");
+            let inner = form.strip_suffix(end.as_bytes()).unwrap();
+            prop_assert!(inner.ends_with(&content));
+        }
+    }
+}
