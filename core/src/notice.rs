@@ -22,6 +22,7 @@ use crate::policy::{concurrency, health, outlier, tiers};
 use crate::redis::{knowledge, level};
 use crate::service::Overload;
 use crate::time::{DurationText, Time};
+use crate::vault::event as vault;
 
 /// Notices kept per machine.
 pub const KEPT: usize = 256;
@@ -93,6 +94,11 @@ pub enum Event {
     Consul {
         /// What happened.
         what: followed::Said,
+    },
+    /// Something about the client's token for Vault, or about a lease.
+    Vault {
+        /// What happened.
+        what: vault::Event,
     },
     /// What an earlier run knew of discovery is used until the sources have answered.
     SnapshotRestored {
@@ -370,6 +376,7 @@ impl Event {
             Event::SharedLevel { .. } => "shared_level",
             Event::SharedAnswers { .. } => "shared_answers",
             Event::Consul { .. } => "consul",
+            Event::Vault { .. } => "vault",
             Event::SnapshotRestored { .. } => "snapshot_restored",
             Event::SnapshotFailed { .. } => "snapshot_failed",
             Event::ServiceWatchError { .. } => "service_watch_error",
@@ -427,6 +434,7 @@ impl fmt::Display for Event {
             Event::SharedLevel { what } => write!(f, "{what}"),
             Event::SharedAnswers { what } => write!(f, "{what}"),
             Event::Consul { what } => write!(f, "{what}"),
+            Event::Vault { what } => write!(f, "{what}"),
             Event::SnapshotRestored { services, left_out, age } => write!(
                 f,
                 "{services} services restored from the snapshot of discovery, {age:.0?} old; \

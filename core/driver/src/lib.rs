@@ -15,6 +15,7 @@
 //! | `asynchronous/` | the async loop over hyper's pooled client (feature `hyper`) |
 //! | `blocking.rs` | its plain twin |
 //! | `consul/` | own registrations and typed calls of Consul |
+//! | `vault.rs` | the client's token for Vault |
 //! | `background.rs`, `thread.rs` | what goes on beside calls, as a task or as a thread |
 //! | `carry/` | the jobs that are no HTTP exchange: DNS messages, Redis commands, files |
 //! | `watch/` | being told of changed endpoints |
@@ -154,6 +155,7 @@ mod runtime;
 mod secure;
 mod sharing;
 mod thread;
+mod vault;
 #[cfg(feature = "rustls")]
 pub mod tls;
 mod watch;
