@@ -53,5 +53,9 @@ mod stage;
 mod tokens;
 #[path = "conformance/typed.rs"]
 mod typed;
+#[path = "conformance/vault.rs"]
+mod vault;
+#[path = "conformance/vault_standin.rs"]
+mod vault_standin;
 #[path = "conformance/watches.rs"]
 mod watches;

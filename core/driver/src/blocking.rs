@@ -24,8 +24,8 @@ use crate::hub::{Hub, Slot, lock};
 use crate::response::Streaming;
 use crate::runtime::Runtime;
 use crate::sharing::ShareGuard;
-use crate::vault::Wait;
 pub use crate::thread::{Background, close};
+use crate::vault::Wait;
 pub use crate::watch::blocking::{Watch, follow, watch};
 
 /// What the blocking loop needs of an adapter, besides [`Runtime`].

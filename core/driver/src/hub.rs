@@ -399,7 +399,9 @@ impl<R: Runtime> Hub<R> {
             self.news.notify(usize::MAX);
             return false;
         }
-        if let Some(vault) = self.vault.as_ref().filter(|_| origin_core::vault::desk::Desk::owns(id)) {
+        if let Some(vault) =
+            self.vault.as_ref().filter(|_| origin_core::vault::desk::Desk::owns(id))
+        {
             vault.done(self.runtime.now(), id, &outcome);
             self.news.notify(usize::MAX);
             return false;

@@ -155,9 +155,9 @@ mod runtime;
 mod secure;
 mod sharing;
 mod thread;
-mod vault;
 #[cfg(feature = "rustls")]
 pub mod tls;
+mod vault;
 mod watch;
 #[cfg(all(feature = "hyper", feature = "rustls"))]
 pub mod watched;

@@ -267,6 +267,10 @@ impl Desk {
     }
 
     fn close_keeper(&mut self, now: Time) {
+        // Once: what it has asked since is still awaited.
+        if self.keeper.is_closing() {
+            return;
+        }
         self.keeper.close(now, &self.rules.keeper);
         self.out.retain(|out| matches!(out.who, Who::Lease(_)));
     }

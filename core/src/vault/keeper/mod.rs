@@ -201,6 +201,12 @@ impl Keeper {
         self.well();
     }
 
+    /// Whether [`Keeper::close`] was called.
+    #[must_use]
+    pub const fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     /// What to do now, or when to ask again, unless something is told before.
     pub fn poll(&mut self, now: Time, settings: &Settings, rng: &mut Pcg32) -> Poll {
         if self.closed {
