@@ -23,6 +23,7 @@ use crate::policy::{concurrency, health, outlier, tiers};
 use crate::redis::{knowledge, level};
 use crate::service::Overload;
 use crate::time::Time;
+use crate::vault::event as vault;
 
 /// Notices kept per machine.
 pub const KEPT: usize = 256;
@@ -94,6 +95,11 @@ pub enum Event {
     Consul {
         /// What happened.
         what: followed::Said,
+    },
+    /// Something about the client's token for Vault, or about a lease.
+    Vault {
+        /// What happened.
+        what: vault::Event,
     },
     /// What an earlier run knew of discovery is used until the sources have answered.
     SnapshotRestored {

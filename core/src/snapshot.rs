@@ -11,6 +11,7 @@ use crate::notice::Notice;
 use crate::policy::breaker::{Numbers, State};
 use crate::policy::health;
 use crate::time::Time;
+use crate::vault::desk::View;
 
 /// Everything a client knows, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub struct Snapshot {
     pub discovery: Vec<DiscoverySnapshot>,
     /// Every known service, also those never called, in order of their names.
     pub services: Vec<ServiceSnapshot>,
+    /// The client's token for Vault, where `[vault]` says how it is had.
+    #[serde(default)]
+    pub vault: Option<View>,
     /// Recent notices, oldest first.
     pub notices: Vec<Notice>,
 }

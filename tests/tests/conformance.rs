@@ -59,5 +59,9 @@ mod synapse;
 mod tokens;
 #[path = "conformance/typed.rs"]
 mod typed;
+#[path = "conformance/vault.rs"]
+mod vault;
+#[path = "conformance/vault_standin.rs"]
+mod vault_standin;
 #[path = "conformance/watches.rs"]
 mod watches;

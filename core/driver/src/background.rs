@@ -157,7 +157,7 @@ pub async fn close<R: AsyncRuntime>(hub: Arc<Hub<R>>, until: Time) -> Result<boo
     Ok(over)
 }
 
-fn fetch<R: AsyncRuntime>(hub: &Arc<Hub<R>>, job: Job) {
+pub(crate) fn fetch<R: AsyncRuntime>(hub: &Arc<Hub<R>>, job: Job) {
     let (runtime, guard) = (hub.runtime.clone(), JobGuard::new(hub, &job));
     while_open(hub, async move {
         // A redirect is news, and leads to the next job.

@@ -25,6 +25,7 @@ use crate::response::Streaming;
 use crate::runtime::Runtime;
 use crate::sharing::ShareGuard;
 pub use crate::thread::{Background, close};
+use crate::vault::Wait;
 pub use crate::watch::blocking::{Watch, follow, watch};
 
 /// What the blocking loop needs of an adapter, besides [`Runtime`].
@@ -115,6 +116,9 @@ pub fn run<R: BlockingRuntime, F: Flow>(
 ) -> Result<F::Output, Error> {
     let mut reply = None;
     loop {
+        if flow.awaits_token(reply.as_ref()) {
+            token(hub, slot);
+        }
         match flow.next(reply)? {
             Step::Done(output) => return Ok(output),
             Step::Send(request) => {
@@ -268,6 +272,37 @@ pub fn settle<R: BlockingRuntime>(
             }
             Poll::Wait(at) => {
                 // A bound, so that a time far away cannot overflow the platform's clock.
+                let span = now.until(at.min(until)).min(Duration::from_secs(3600));
+                let _ = news.wait_timeout(span);
+            }
+        }
+    }
+}
+
+/// Waits for a token that is under way, or for the word on the present one, and carries out what is
+/// due for it: there may be nobody else.
+fn token<R: BlockingRuntime>(hub: &Arc<Hub<R>>, slot: &Arc<Slot>) {
+    if hub.vault.is_none() {
+        return;
+    }
+    let until = hub.runtime.now().plus(lock(&slot.service).rules().total);
+    loop {
+        let news = hub.news.listen();
+        let now = hub.runtime.now();
+        match hub.await_token(slot, now) {
+            _ if now >= until => return,
+            Wait::No => return,
+            Wait::Carry(mut job) => {
+                job.deadline = job.deadline.min(until);
+                let _ = perform(&*hub.runtime, JobGuard::new(hub, &job), *job);
+            }
+            Wait::News(at) => {
+                if hub.discovery_due(slot, now)
+                    && let Poll::Run(job) = hub.poll_job(now, Some(slot), until)
+                {
+                    let _ = perform(&*hub.runtime, JobGuard::new(hub, &job), *job);
+                }
+                // What came of that is news.
                 let span = now.until(at.min(until)).min(Duration::from_secs(3600));
                 let _ = news.wait_timeout(span);
             }

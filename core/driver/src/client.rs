@@ -9,7 +9,7 @@ use origin_core::config::{DiscoveryConfig, EndpointConfig, Policy, Rules};
 use origin_core::notice::Notice;
 use origin_core::ops::bridge::{self, Bridge};
 use origin_core::ops::design::{Analytics, Designs, Knowledge, Marketplace, Projects, Users};
-use origin_core::ops::secrets::{Secrets, Token};
+use origin_core::ops::secrets::Token;
 use origin_core::ops::storage::{SERVICE, Storage, Streams};
 use origin_core::ops::{Caller, Composer, Flow};
 use origin_core::s3;
@@ -76,12 +76,6 @@ impl<R: Runtime> Client<R> {
     #[must_use]
     pub fn storage(&self) -> Storage<Client<R>> {
         Storage::new(self.clone(), self.hub.storage())
-    }
-
-    /// Secrets (Vault): the service `secrets`. Without a token its calls say so.
-    #[must_use]
-    pub fn secrets(&self) -> Secrets<Client<R>> {
-        Secrets::new(self.clone(), self.hub.token.clone())
     }
 
     /// The services of the `OmniNode` bridge, `metadata-stamping` and `onextree`.
@@ -170,7 +164,7 @@ impl<R: Runtime> Client<R> {
     ///
     /// # Errors
     /// [`ConfigError`] for what [`Builder::build`] would refuse, and for fields that cannot change
-    /// while a client runs (discovery but for `discovery.delivery`, local cluster, seed,
+    /// while a client runs (discovery but for `discovery.delivery`, Vault, local cluster, seed,
     /// connection limits). Nothing has changed then.
     pub fn reconfigure(&self, config: Config) -> Result<(), ConfigError> {
         self.hub.reconfigure(config)
@@ -329,7 +323,9 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
-    /// The Vault token. Sent to the service `secrets` and to no other. Empty counts as none.
+    /// The Vault token. Sent to the service `secrets`, to `vault.urls` if there are any, and to no
+    /// other. Empty counts as none. Refused by [`Builder::build`] together with a `vault.auth` that
+    /// gets a token from elsewhere.
     #[must_use]
     pub fn vault_token(mut self, token: &str) -> Self {
         self.token = Token::new(token);

@@ -17,7 +17,8 @@ impl<R: Runtime> Client<R> {
     /// Ends the client in an orderly way, for all its clones, and waits for that up to `within`.
     ///
     /// Other nodes are told that its word on open breakers counts no more, the snapshot of
-    /// discovery is written if something is not in it, and everything beside calls ends: refreshes,
+    /// discovery is written if something is not in it, leases of secrets and a Vault token that the
+    /// client logged in for are given back (calls that need one fail from now on), and everything beside calls ends: refreshes,
     /// health checks, watches (they yield nothing more), callbacks, the background. Yields whether
     /// all of that was done; if not, the rest is left undone.
     ///
@@ -62,6 +63,9 @@ impl<R: Runtime> Hub<R> {
         if let Some(directory) = &self.directory {
             lock(directory).finish();
         }
+        if let Some(vault) = &self.vault {
+            vault.close(self.runtime.now());
+        }
         self.news.notify(usize::MAX);
     }
 
@@ -80,7 +84,17 @@ impl<R: Runtime> Hub<R> {
                 }
             };
         }
-        let mut all = jobs.is_empty() && words.is_empty() && again == Time::NEVER;
+        let mut revoked = true;
+        if let Some(vault) = &self.vault {
+            again = loop {
+                match vault.poll(now) {
+                    Poll::Run(job) => jobs.push(*job),
+                    Poll::Wait(at) => break again.min(at),
+                }
+            };
+            revoked = vault.is_closed();
+        }
+        let mut all = revoked && jobs.is_empty() && words.is_empty() && again == Time::NEVER;
         self.each_slot(|slot| all &= lock(&slot.service).has_left());
         Last { words, jobs, again: (!all).then_some(again) }
     }

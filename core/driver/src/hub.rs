@@ -14,7 +14,7 @@ use origin_core::discovery::directory::Resolution;
 use origin_core::discovery::plan::configured;
 use origin_core::job::{Asker, JobId, JobOutcome, Poll};
 use origin_core::notice::Notice;
-use origin_core::ops::secrets::Token;
+use origin_core::ops::secrets::{SERVICE, Token};
 use origin_core::s3::Settings;
 use origin_core::snapshot::Snapshot;
 use origin_core::{Config, ConfigError, Error, Service, Time};
@@ -27,6 +27,7 @@ use crate::custom::{Custom, Threads};
 use crate::followed::Following;
 use crate::runtime::Runtime;
 use crate::sharing::Sharing;
+use crate::vault::Vault;
 use crate::watch::Watchers;
 
 /// Locks, whatever happened to an earlier holder: the machines have no invariant that a panic
@@ -100,6 +101,8 @@ pub struct Hub<R> {
     max_body: AtomicU64,
     pub(crate) seed: u64,
     pub(crate) token: Option<Token>,
+    /// How a token for Vault is had and kept, where that is configured.
+    pub(crate) vault: Option<Vault>,
     /// How requests to storage are signed.
     storage: RwLock<Arc<Settings>>,
     pub(crate) directory: Option<Mutex<Directory>>,
@@ -143,10 +146,12 @@ impl<R: Runtime> Hub<R> {
         let following = Following::new(runtime.now(), &config, seed, &around, papers)?;
         let sharing = Sharing::of(&config)?;
         let second = Second::of(&config, seed)?;
+        let vault = Vault::new(&config, seed, token.as_ref())?;
         let hub = Hub {
             runtime: Arc::new(runtime),
             seed,
             token,
+            vault,
             storage: RwLock::new(around::storage(&config)?),
             directory,
             desk,
@@ -169,6 +174,9 @@ impl<R: Runtime> Hub<R> {
         let names: Vec<String> = hub.config().services.keys().cloned().collect();
         for name in names {
             hub.open(now, &name)?;
+        }
+        if hub.vault.as_ref().is_some_and(Vault::needs_nodes) && hub.directory.is_some() {
+            hub.open(now, SERVICE)?;
         }
         Ok(hub)
     }
@@ -280,6 +288,9 @@ impl<R: Runtime> Hub<R> {
             }
             None => Resolution::Absent(Vec::new()),
         };
+        if let Some(vault) = &self.vault {
+            vault.resolved(name, &resolution);
+        }
         service.resolve(now, resolution);
         if let Some(sharing) = self.sharing.as_ref().filter(|_| !self.is_closing()) {
             sharing.with(now, &mut service)?;
@@ -327,6 +338,13 @@ impl<R: Runtime> Hub<R> {
                 }
             }
             _ => Time::NEVER,
+        };
+        let wait = match (&self.vault, slot) {
+            (Some(vault), None) => match vault.poll(now) {
+                Poll::Run(job) => return Poll::Run(job),
+                Poll::Wait(at) => wait.min(at),
+            },
+            _ => wait,
         };
         let wait = match self.poll_followed(now, slot, until) {
             Poll::Run(job) => return Poll::Run(job),
@@ -381,6 +399,13 @@ impl<R: Runtime> Hub<R> {
             self.news.notify(usize::MAX);
             return false;
         }
+        if let Some(vault) =
+            self.vault.as_ref().filter(|_| origin_core::vault::desk::Desk::owns(id))
+        {
+            vault.done(self.runtime.now(), id, &outcome);
+            self.news.notify(usize::MAX);
+            return false;
+        }
         let Some(directory) = &self.directory else { return false };
         let now = self.runtime.now();
         let mut directory = lock(directory);
@@ -404,6 +429,9 @@ impl<R: Runtime> Hub<R> {
             let due = directory.call_due(now, &slot.name);
             slot.discovery_due.store(due.as_nanos(), Ordering::Relaxed);
             slot.watchers.tell(now, &resolution);
+            if let Some(vault) = &self.vault {
+                vault.resolved(&slot.name, &resolution);
+            }
             let mut service = lock(&slot.service);
             service.resolve(now, resolution);
             slot.check_due.store(0, Ordering::Release);
@@ -470,7 +498,8 @@ impl<R: Runtime> Hub<R> {
         }
         services.extend(self.agents().map(|slot| lock(&slot.service).snapshot(now)));
         services.sort_by(|a, b| a.name.cmp(&b.name));
-        Snapshot { at: now, discovery, services, notices: self.notices() }
+        let vault = self.vault_view();
+        Snapshot { at: now, discovery, services, vault, notices: self.notices() }
     }
 
     /// The kept notices of all machines, oldest first.
@@ -487,6 +516,7 @@ impl<R: Runtime> Hub<R> {
         if let Some(desk) = &self.desk {
             notices.extend(desk.notices());
         }
+        notices.extend(self.vault.iter().flat_map(Vault::notices));
         for slot in slots.iter().chain(self.agents()) {
             notices.extend(lock(&slot.service).notices().since(0).cloned());
         }

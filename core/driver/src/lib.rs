@@ -15,6 +15,7 @@
 //! | `asynchronous/` | the async loop over hyper's pooled client (feature `hyper`) |
 //! | `blocking.rs` | its plain twin |
 //! | `consul/` | own registrations and typed calls of Consul |
+//! | `vault.rs` | the client's token for Vault |
 //! | `background.rs`, `thread.rs` | what goes on beside calls, as a task or as a thread |
 //! | `carry/` | the jobs that are no HTTP exchange: DNS messages, Redis commands, files |
 //! | `watch/` | being told of changed endpoints |
@@ -168,6 +169,7 @@ mod sharing;
 mod thread;
 #[cfg(feature = "rustls")]
 pub mod tls;
+mod vault;
 mod watch;
 #[cfg(all(feature = "hyper", feature = "rustls"))]
 pub mod watched;

@@ -50,7 +50,11 @@ impl<R: Runtime> Hub<R> {
             service.reconfigure(now, rules, profiles);
             slot.told(&mut service, &self.news);
             if let Some(endpoints) = endpoints {
-                service.resolve(now, Resolution::Found(endpoints));
+                let resolution = Resolution::Found(endpoints);
+                if let Some(vault) = &self.vault {
+                    vault.resolved(&slot.name, &resolution);
+                }
+                service.resolve(now, resolution);
             }
             drop(service);
             slot.moved.notify(usize::MAX);
@@ -81,6 +85,9 @@ fn fixed(present: &Config, next: &Config, seed: u64) -> Result<(), ConfigError> 
     }
     if next.redis != present.redis {
         return fixed("redis");
+    }
+    if next.vault != present.vault {
+        return fixed("vault");
     }
     if next.local_cluster != present.local_cluster {
         return fixed("local_cluster");

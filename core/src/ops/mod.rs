@@ -24,6 +24,14 @@ pub trait Flow: Send + 'static {
     /// The service it talks to.
     fn service(&self) -> &str;
 
+    /// Whether a token of the client has to be looked after before [`Flow::next`] is given this:
+    /// one is needed, or the one that was sent may not be good any more. Whoever runs the flow
+    /// waits for what is under way, and then goes on in any case.
+    fn awaits_token(&self, reply: Option<&Response>) -> bool {
+        let _ = reply;
+        false
+    }
+
     /// What to do next: first with `None`, then with each reply.
     ///
     /// # Errors

@@ -73,7 +73,8 @@ impl<C: Caller> Secrets<C> {
     /// `vault.mounts` says to be of version 2 the path needs no `data` segment; below others of
     /// that version write it: `secret/data/app`.
     ///
-    /// Yields [`Error::Credential`] without any request when the client has no token,
+    /// Yields [`Error::Credential`] without any request when the client has no token
+    /// ([`Error::Vault`] with the reason when it could not get one),
     /// [`Error::Status`] with 404 when there is no such secret and with 403 when the token may
     /// not read it. A sealed or standby node sends the call to the next candidate.
     pub fn get_secret(&self, path: &str) -> C::Reply<Secret> {
@@ -265,7 +266,8 @@ fn done(_: &Settings, status: u16, body: &[u8]) -> Result<(), VaultError> {
     wire::done(status, body)
 }
 
-/// Leases of secrets. A client with a background renews those it has adopted by itself.
+/// Leases of secrets. Those given to [`Leases::keep`] the client renews by itself, where `[vault]`
+/// is configured; a blocking client does so in its background and with its calls to this service.
 #[derive(Clone, Copy)]
 pub struct Leases<'a, C>(&'a Secrets<C>);
 
@@ -276,6 +278,19 @@ impl<C: fmt::Debug> fmt::Debug for Leases<'_, C> {
 }
 
 impl<C: Caller> Leases<'_, C> {
+    /// Has a lease renewed from now on, and given back when the client is closed. `false`: without
+    /// `[vault]` nobody does that, or there are too many.
+    #[must_use]
+    pub fn keep(&self, lease: &Lease) -> bool {
+        self.0.access.tokens.adopt(lease)
+    }
+
+    /// Gives a lease back that was given to [`Leases::keep`], without waiting for it. `false`: it
+    /// was not.
+    pub fn give_up(&self, id: &LeaseId) -> bool {
+        self.0.access.tokens.release(id)
+    }
+
     /// Renews a lease, for `increment` if Vault grants that much.
     pub fn renew(&self, id: &LeaseId, increment: Option<Duration>) -> C::Reply<Lease> {
         let id = id.clone();
@@ -312,10 +327,32 @@ struct Operation<T> {
 }
 
 impl Access {
-    /// After a 403: whether there is another token by now than the one that was sent.
-    fn exchanged(&self, sent: Option<&Token>) -> bool {
-        self.tokens.doubted();
+    /// Whether there is another token by now than the one that was sent.
+    fn another(&self, sent: Option<&Token>) -> bool {
         self.tokens.token().is_some_and(|now| Some(&now) != sent)
+    }
+
+    /// The same after a 403, which throws doubt on the token that was sent.
+    fn exchanged(&self, sent: Option<&Token>) -> bool {
+        self.another(sent) || {
+            self.tokens.doubted();
+            self.another(sent)
+        }
+    }
+
+    /// Whether the token has to be looked after before a flow goes on: before its first request,
+    /// and after a 403 to the token that is still in use.
+    fn awaits(&self, reply: Option<&Response>, sent: Option<&Token>, again: bool) -> bool {
+        match reply {
+            None => true,
+            Some(reply) if reply.status != StatusCode::FORBIDDEN || again => false,
+            Some(_) => !self.exchanged(sent),
+        }
+    }
+
+    /// What there is to say where there is no token.
+    fn missing(&self) -> Option<VaultError> {
+        self.tokens.trouble().map(|why| VaultError::Unavailable { why })
     }
 }
 
@@ -327,7 +364,8 @@ impl<T> Operation<T> {
             (self.build)(&Api::anonymous(settings))
         } else {
             self.sent = self.access.tokens.token();
-            let token = self.sent.as_ref().ok_or_else(|| ours(VaultError::NoToken))?;
+            let none = || ours(self.access.missing().unwrap_or(VaultError::NoToken));
+            let token = self.sent.as_ref().ok_or_else(none)?;
             (self.build)(&Api::with(settings, token))
         };
         exchange.map(|exchange| exchange.call(settings, self.how.repeat)).map_err(ours)
@@ -339,6 +377,10 @@ impl<T: Send + 'static> Flow for Operation<T> {
 
     fn service(&self) -> &str {
         SERVICE
+    }
+
+    fn awaits_token(&self, reply: Option<&Response>) -> bool {
+        !self.how.anonymous && self.access.awaits(reply, self.sent.as_ref(), self.again)
     }
 
     fn next(&mut self, reply: Option<Response>) -> Result<Step<T>, Error> {
@@ -396,6 +438,10 @@ impl Flow for GetSecret {
         SERVICE
     }
 
+    fn awaits_token(&self, reply: Option<&Response>) -> bool {
+        self.access.awaits(reply, self.sent.as_ref(), self.again)
+    }
+
     fn next(&mut self, reply: Option<Response>) -> Result<Step<Secret>, Error> {
         let Some(reply) = reply else { return self.request().map(Step::Send) };
         if reply.status == StatusCode::FORBIDDEN
@@ -440,10 +486,14 @@ impl GetSecret {
         let refuse =
             |reason: &str| Error::Request { service: SERVICE.into(), reason: reason.to_owned() };
         self.sent = self.access.tokens.token();
-        let token = self.sent.as_ref().ok_or(Error::Credential {
-            service: SERVICE.into(),
-            what: "a Vault token: set VAULT_CLIENT_TOKEN or call vault_token() on the builder",
-        })?;
+        let none = || match self.access.missing() {
+            Some(error) => Error::Vault { error: Box::new(error), report: None },
+            None => Error::Credential {
+                service: SERVICE.into(),
+                what: "a Vault token: set VAULT_CLIENT_TOKEN or call vault_token() on the builder",
+            },
+        };
+        let token = self.sent.as_ref().ok_or_else(none)?;
         token.header()?; // said as what it is: the credential's fault
         let path = self.path.trim_matches('/');
         if path.is_empty() {

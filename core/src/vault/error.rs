@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::event::Trouble;
+
 /// As much of an error body is looked at.
 const LOOK: usize = 4_096;
 
@@ -27,6 +29,12 @@ pub enum VaultError {
         "there is no vault token: set VAULT_CLIENT_TOKEN, call vault_token() on the builder, or configure vault.auth"
     )]
     NoToken,
+    /// Ours: there is no token yet, or no more: the client could not get one. Nothing was sent.
+    #[error("there is no vault token: {why}")]
+    Unavailable {
+        /// Why not.
+        why: Trouble,
+    },
     /// 403: the token may not do this. Older versions say the same of a token they do not know.
     #[error("vault denies permission")]
     Denied,
@@ -201,6 +209,7 @@ impl VaultError {
             VaultError::TooOften | VaultError::TooLarge { .. } | VaultError::Unreadable { .. } => {
                 Next::Later
             }
+            VaultError::Unavailable { why } => why.next(),
             VaultError::Failed { status } if *status >= 500 => Next::Elsewhere,
             VaultError::Failed { .. } => Next::Correct,
         }

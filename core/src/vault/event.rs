@@ -47,6 +47,8 @@ pub enum Trouble {
     NoFile,
     /// The file still holds a token that is of no use any more.
     OldFile,
+    /// Nobody knows where Vault is.
+    NoNode,
     /// The driver gave it up; says nothing about Vault.
     Dropped,
 }
@@ -101,7 +103,9 @@ impl Trouble {
             Trouble::Invalid => Next::LogIn,
             Trouble::Denied => Next::Permit,
             Trouble::Refused(_) | Trouble::NoFile | Trouble::OldFile => Next::Credentials,
-            Trouble::Status(_) | Trouble::Malformed | Trouble::Dropped => Next::Later,
+            Trouble::Status(_) | Trouble::Malformed | Trouble::NoNode | Trouble::Dropped => {
+                Next::Later
+            }
         }
     }
 }
@@ -119,6 +123,7 @@ impl fmt::Display for Trouble {
             Trouble::Malformed => f.write_str("the answer cannot be read"),
             Trouble::NoFile => f.write_str("the file of the credential cannot be used"),
             Trouble::OldFile => f.write_str("the file still holds the old token"),
+            Trouble::NoNode => f.write_str("no node of vault is known"),
             Trouble::Dropped => f.write_str("given up by the driver"),
         }
     }

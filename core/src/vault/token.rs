@@ -6,6 +6,8 @@ use std::sync::Arc;
 use http::HeaderValue;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::event::Trouble;
+use super::lease::{Lease, LeaseId};
 use crate::error::Error;
 use crate::ops::secrets::SERVICE;
 
@@ -101,6 +103,21 @@ pub trait Tokens: Send + Sync {
 
     /// Vault has answered 403 to it. It may be revoked, or only not allowed this.
     fn doubted(&self) {}
+
+    /// Why there is none, where somebody has tried to get one.
+    fn trouble(&self) -> Option<Trouble> {
+        None
+    }
+
+    /// Looks after a lease from now on. `false`: nobody does, or there are too many.
+    fn adopt(&self, _: &Lease) -> bool {
+        false
+    }
+
+    /// Gives a lease back that is looked after. `false`: it is not.
+    fn release(&self, _: &LeaseId) -> bool {
+        false
+    }
 }
 
 impl Tokens for Option<Token> {

@@ -4,17 +4,26 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use origin_core::Error;
+use origin_core::config::vault::AppRoleConfig;
+use origin_core::config::{
+    ConsulConfig, DiscoveryConfig, RedisConfig, StorageConfig, TokenSource, VaultAuth, VaultConfig,
+};
+use origin_core::redis::{Password, RedisUrl};
+use origin_core::s3::SecretText;
+use origin_core::{Config, Error};
 use origin_driver::Client;
 use origin_lab::{FaultServer, Mode, World, WorldSpec};
 
+use crate::authority::Authority;
 use crate::subject::{Subject, get, in_world};
+use crate::vault_standin::Vault;
 
 on_every_runtime! {
     case_000_22_the_vault_token_goes_to_secrets_and_nowhere_else
     case_x_13_a_redirect_takes_no_credentials_along
     case_000_45_no_token_is_printed_anywhere
     case_000_45_what_a_user_puts_into_a_request_is_not_printed
+    case_000_45_every_kind_of_credential_stays_where_it_belongs
     case_000_03_without_a_token_the_call_that_needs_it_says_so
 }
 
@@ -259,4 +268,152 @@ fn case_000_03_without_a_token_the_call_that_needs_it_says_so<S: Subject>() {
     let client = in_world::<S>(&world).build().unwrap();
     assert_eq!(get(&client, "billing", "/x").unwrap().status, 200);
     assert!(S::wait(client.storage().get_object("bucket", "key")).is_ok());
+}
+
+/// One secret of each kind, each with a mark of its own.
+const SECRET_ID: &str = "pl4nted-secret-id";
+const VAULT: &str = "pl4nted-vault.";
+const STORAGE: &str = "pl4nted-storage-key";
+const BEARER: &str = "pl4nted-bearer";
+const CONSUL: &str = "pl4nted-consul";
+const REDIS: &str = "pl4nted-redis";
+
+/// What these servers were sent, in all.
+fn book<'a>(servers: impl IntoIterator<Item = &'a FaultServer>) -> Vec<String> {
+    let requests = servers.into_iter().flat_map(FaultServer::requests);
+    requests.map(|request| format!("{request:?}")).collect()
+}
+
+fn count(book: &[String], secret: &str) -> usize {
+    book.iter().filter(|line| line.contains(secret)).count()
+}
+
+/// Also 000-22 and X-13.
+fn case_000_45_every_kind_of_credential_stays_where_it_belongs<S: Subject>() {
+    let vault = Vault::start(2);
+    vault.with(|state| {
+        (state.secret_id, state.prefix) = (SECRET_ID.into(), VAULT.into());
+        state.secrets.insert("/v1/app/db".into(), serde_json::json!({ "password": "v4lue" }));
+    });
+    let start = || FaultServer::start().unwrap();
+    let (billing, spare, storage, agent, stranger) = (start(), start(), start(), start(), start());
+    let leaf = Authority::new().leaf(&["client"]);
+    let key = leaf.key_pem.lines().nth(1).unwrap().to_owned();
+    let mark: String = S::NAME.chars().filter(char::is_ascii_alphanumeric).collect();
+    let file = std::env::temp_dir().join(format!("origin-planted-{mark}-{}", std::process::id()));
+    std::fs::write(&file, SECRET_ID).unwrap();
+    let auth = VaultAuth::Approle(AppRoleConfig {
+        role_id: "app".into(),
+        secret_id_file: Some(file.display().to_string()),
+        ..AppRoleConfig::default()
+    });
+    let mut consul = ConsulConfig::at(agent.url());
+    consul.service_token = origin_core::consul::Token::new(CONSUL).map(TokenSource::Text);
+    let config = Config {
+        vault: Some(VaultConfig { auth, ..VaultConfig::default() }),
+        storage: Some(StorageConfig {
+            access_key: Some("user".into()),
+            secret_key: SecretText::new(STORAGE),
+            ..StorageConfig::default()
+        }),
+        redis: Some(RedisConfig {
+            url: RedisUrl::new("redis://127.0.0.1:9"),
+            password: Password::new(REDIS),
+            ..RedisConfig::default()
+        }),
+        discovery: Some(DiscoveryConfig {
+            consul: Some(consul),
+            ..DiscoveryConfig::at("http://127.0.0.1:9/")
+        }),
+        ..Config::default()
+    };
+    let builder = Client::<S>::builder()
+        .config(config)
+        .endpoint("secrets", vault.nodes[0].url())
+        .endpoint("secrets", vault.nodes[1].url())
+        .endpoint("billing", billing.url())
+        .endpoint("billing", spare.url())
+        .endpoint("storage", storage.url())
+        .identity(leaf.identity())
+        .timeout(Duration::from_millis(400))
+        .attempt_timeout(Duration::from_millis(200))
+        .seed(7);
+    let mut printed = Printed::default();
+    printed.debug(&builder);
+    let client = builder.build().unwrap();
+    let mut failed = 0;
+    let mut everything = |printed: &mut Printed| {
+        let upstream = client.service("billing").unwrap();
+        let call = upstream.get("/x").header("authorization", &format!("Bearer {BEARER}"));
+        printed.debug(&call);
+        let calls = [
+            S::wait(call.send()).map(drop),
+            S::wait(client.storage().get_object("bucket", "key")).map(drop),
+            S::wait(client.secrets().get_secret("app/db")).map(drop),
+            S::wait(client.secrets().kv("kv").read("none")).map(drop),
+            S::wait(client.secrets().token()).map(drop),
+            S::wait(client.consul().unwrap().catalogue().services()).map(drop),
+        ];
+        for error in calls.into_iter().filter_map(Result::err) {
+            failed += 1;
+            printed.error(&error);
+        }
+        printed.debug(&client.consul().unwrap());
+        printed.debug(&client.tls_failures());
+        printed.client(&client);
+    };
+    everything(&mut printed);
+    // Around failures, by failover, along redirects, without a token and with one that is refused.
+    let to = format!("{}/v1/app/db", stranger.url());
+    for mode in [
+        Mode::status(503),
+        Mode::status_with(403, "X-Echo", BEARER),
+        Mode::Redirect { to, code: 307 },
+        Mode::ResetBeforeHead,
+        Mode::Garbage,
+    ] {
+        for server in [&vault.nodes[0], &billing, &storage, &agent] {
+            server.set(mode.clone());
+        }
+        everything(&mut printed);
+    }
+    for server in [&vault.nodes[0], &billing, &storage, &agent] {
+        server.set(Mode::Ok);
+    }
+    vault.with(|state| state.tokens.clear());
+    everything(&mut printed);
+    vault.seal(0, true);
+    vault.seal(1, true);
+    everything(&mut printed);
+    S::wait(client.close(Duration::from_millis(500))).unwrap();
+    everything(&mut printed);
+    let _ = std::fs::remove_file(&file);
+    assert!(failed > 10, "{failed}");
+    printed.has_none_of(&[SECRET_ID, VAULT, STORAGE, BEARER, CONSUL, REDIS, &key, "v4lue"]);
+
+    let all = [SECRET_ID, VAULT, STORAGE, BEARER, CONSUL, REDIS, &key];
+    let servers = [
+        ("secrets", book(&vault.nodes), Some(VAULT)),
+        ("billing", book([&billing, &spare]), Some(BEARER)),
+        ("storage", book([&storage]), None),
+        ("consul", book([&agent]), Some(CONSUL)),
+    ];
+    for (name, book, own) in servers {
+        assert!(book.len() >= 4, "{name}: {}", book.len());
+        for secret in all {
+            let seen = count(&book, secret);
+            assert_eq!(seen > 0, own == Some(secret), "{secret} at {name}: {seen}");
+        }
+    }
+    assert_eq!(stranger.stats().connections_accepted, 0);
+    // What stands in bodies: the secret id in logins and nowhere else, the token in none.
+    vault.with(|state| {
+        assert!(!state.book.is_empty());
+        for entry in &state.book {
+            let login = entry.line == "POST /v1/auth/approle/login";
+            assert_eq!(entry.body.contains(SECRET_ID), login, "{}", entry.line);
+            assert_eq!(entry.token.is_some(), !login, "{}", entry.line);
+            assert!(!entry.body.contains(VAULT), "{}", entry.line);
+        }
+    });
 }

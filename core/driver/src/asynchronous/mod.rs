@@ -20,6 +20,7 @@ use origin_core::{Error, Request, Response, Time};
 
 pub use self::body::Body;
 use self::body::collect;
+use crate::background::fetch;
 pub use crate::background::{attend, close};
 use crate::cache::asynchronous::{carry_on, remembering};
 pub use crate::cache::asynchronous::{purge, warm};
@@ -31,6 +32,7 @@ use crate::hub::{Hub, Slot, lock};
 use crate::response::Streaming;
 use crate::runtime::Runtime;
 use crate::sharing::ShareGuard;
+use crate::vault::Wait;
 pub use crate::watch::asynchronous::{Watch, follow, watch};
 
 /// What an async call yields.
@@ -103,6 +105,9 @@ pub async fn run<R: AsyncRuntime, F: Flow>(
 ) -> Result<F::Output, Error> {
     let mut reply = None;
     loop {
+        if flow.awaits_token(reply.as_ref()) {
+            Box::pin(token(&hub, &slot)).await;
+        }
         let mut flight = match flow.next(reply)? {
             Step::Done(output) => return Ok(output),
             Step::Send(request) => Flight::new(hub.clone(), slot.clone(), request),
@@ -416,6 +421,33 @@ pub async fn settle<R: AsyncRuntime>(
                 or(work, hub.runtime.sleep_until(until)).await;
             }
             job::Poll::Wait(at) => or(news, hub.runtime.sleep_until(at.min(until))).await,
+        }
+    }
+}
+
+/// Waits for a token that is under way, or for the word on the present one. What is due for that is
+/// carried out beside the call, so that dropping the call does not cut it short.
+async fn token<R: AsyncRuntime>(hub: &Arc<Hub<R>>, slot: &Arc<Slot>) {
+    if hub.vault.is_none() {
+        return;
+    }
+    attend(hub);
+    let start = hub.runtime.now();
+    let until = start.plus(lock(&slot.service).rules().total);
+    loop {
+        let news = hub.news.listen();
+        let now = hub.runtime.now();
+        match hub.await_token(slot, now) {
+            _ if now >= until => return,
+            Wait::No => return,
+            Wait::Carry(job) => fetch(hub, *job),
+            Wait::News(at) => {
+                if hub.discovery_due(slot, now) {
+                    tend(hub, slot, until).await;
+                }
+                // What came of that is news.
+                or(news, hub.runtime.sleep_until(at.min(until))).await;
+            }
         }
     }
 }

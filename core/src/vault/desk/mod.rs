@@ -17,6 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::event::{AskId, Event, Trouble, What};
 use super::keeper::{self, How, Keeper, Stage};
@@ -29,13 +30,15 @@ use super::{VaultError, auth};
 use crate::address::Address;
 use crate::config::{ConfigError, VaultConfig};
 use crate::job::{Job, JobId, JobOutcome, Poll, Work};
+use crate::notice::{self, Notices};
+use crate::ops::secrets::SERVICE;
 use crate::rng::Pcg32;
 use crate::time::Time;
 
 /// Marks the numbers of its jobs: those of discovery count up from zero, those of registrations
-/// have the bit above.
-const OWN: u64 = 1 << 62;
-const MARKS: u64 = 3 << 62;
+/// and of what is followed in Consul have one of the two bits above.
+const OWN: u64 = 1 << 61;
+const MARKS: u64 = 7 << 61;
 
 /// The settings of the desk, and what stands in the environment.
 #[derive(Clone)]
@@ -80,6 +83,21 @@ impl Rules {
         let (keeper, leases) = (keeper::Settings::of(how, &vault), leases::Settings::of(&vault));
         Rules { vault, keeper, leases, given }
     }
+
+    /// The same with the token that the program gives.
+    ///
+    /// # Errors
+    /// The settings, which stand at `path`, get it from elsewhere: which of the two is meant?
+    pub fn given(self, token: Token, path: &str) -> Result<Rules, ConfigError> {
+        match self.vault.auth() {
+            Auth::Given => Ok(Rules { given: Some(token), ..self }),
+            other => {
+                let word = other.word();
+                let reason = format!("is {word}, and the program gives a token as well: say one");
+                Err(ConfigError::new(format!("{path}.auth"), reason))
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Rules {
@@ -118,6 +136,11 @@ pub struct Desk {
     out: Vec<Out>,
     next: u64,
     closing: bool,
+    /// Whether a call waits to hear whether the token is still good.
+    doubted: bool,
+    /// Why the last exchange for the token failed, if it did.
+    trouble: Option<Trouble>,
+    notices: Notices,
     rng: Pcg32,
 }
 
@@ -155,6 +178,9 @@ impl Desk {
             out: Vec::new(),
             next: 0,
             closing: false,
+            doubted: false,
+            trouble: None,
+            notices: Notices::new(Some(SERVICE.into())),
             rng: Pcg32::new(seed, 0x7661_756c_7400),
         }
     }
@@ -188,6 +214,25 @@ impl Desk {
         self.token.as_ref().filter(|_| self.keeper.holds(now))
     }
 
+    /// Whether a call had better wait: an exchange is under way that brings a token, or says
+    /// whether the present one is still good. What it waits for ends by itself, after
+    /// `vault.timeout` at the latest; a try that lies in the future is not waited for.
+    #[must_use]
+    pub fn is_waited_for(&self, now: Time) -> bool {
+        let good = self.token(now).is_some();
+        let keeper = |who: &Who| matches!(who, Who::Keeper(_));
+        // A renewal, or another look at the file, is nothing to wait for.
+        (!good || self.doubted) && !self.closing && self.out.iter().any(|out| keeper(&out.who))
+    }
+
+    /// Why there is no token, where one was asked for.
+    #[must_use]
+    pub fn trouble(&self, now: Time) -> Option<Trouble> {
+        let nobody = self.nodes.is_empty() && self.rules.keeper.how != How::Given;
+        let trouble = self.trouble.or(nobody.then_some(Trouble::NoNode));
+        trouble.filter(|_| self.token(now).is_none() && self.rules.vault.enabled())
+    }
+
     /// The program gives another token.
     pub fn give(&mut self, now: Time, token: Token) {
         self.token = Some(token);
@@ -197,7 +242,7 @@ impl Desk {
 
     /// A call was answered 403 with the token of the moment.
     pub fn doubt(&mut self, now: Time) {
-        self.keeper.doubt(now);
+        self.doubted |= self.keeper.doubt(now);
     }
 
     /// Looks after the lease of a secret from now on. `false`: there are too many.
@@ -222,6 +267,10 @@ impl Desk {
     }
 
     fn close_keeper(&mut self, now: Time) {
+        // Once: what it has asked since is still awaited.
+        if self.keeper.is_closing() {
+            return;
+        }
         self.keeper.close(now, &self.rules.keeper);
         self.out.retain(|out| matches!(out.who, Who::Lease(_)));
     }
@@ -376,10 +425,17 @@ impl Desk {
         if failed && out.node == self.node {
             self.node = (self.node + 1).checked_rem(self.nodes.len()).unwrap_or(0);
         }
+        if matches!(out.who, Who::Keeper(What::LookUp | What::LogIn)) {
+            self.doubted = false;
+        }
         if let Some(answer) = lease {
             self.leases.done(now, out.ask, answer, &self.rules.leases, &mut self.rng);
         }
         let Some(mut answer) = keeper else { return };
+        self.trouble = match &answer {
+            keeper::Answer::Failed(trouble) => Some(*trouble),
+            _ => None,
+        };
         if let Some(token) = token {
             match (&out.who, self.rules.keeper.how) {
                 (Who::Keeper(What::Read), How::File { .. }) => {
@@ -396,13 +452,22 @@ impl Desk {
         self.keeper.done(now, out.ask, answer, &self.rules.keeper, &mut self.rng);
     }
 
-    /// Takes what happened, oldest first.
+    /// Takes what happened, oldest first. It is among the notices in either case.
     #[must_use]
     pub fn take_events(&mut self) -> Vec<(Time, Event)> {
         let mut events = self.keeper.events().take();
         events.extend(self.leases.events().take());
         events.sort_by_key(|(at, _)| *at);
+        for (at, event) in &events {
+            self.notices.push(*at, notice::Event::Vault { what: event.clone() });
+        }
         events
+    }
+
+    /// What happened of late.
+    pub fn notices(&mut self) -> &Notices {
+        let _ = self.take_events();
+        &self.notices
     }
 }
 
@@ -411,8 +476,8 @@ fn content(bytes: Option<&Bytes>) -> Option<Token> {
     bytes.and_then(|bytes| Token::read(bytes))
 }
 
-/// What a driver shows of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a driver shows of it: never the token itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// How the token is had.
     pub auth: Arc<str>,
@@ -420,6 +485,8 @@ pub struct View {
     pub stage: Stage,
     /// When it ends; [`Time::NEVER`]: not known, or never.
     pub until: Option<Time>,
+    /// Why the last exchange for it failed, if it did.
+    pub trouble: Option<Trouble>,
     /// Leases held.
     pub leases: usize,
 }
@@ -432,6 +499,7 @@ impl Desk {
             auth: self.rules.vault.auth().word().into(),
             stage: self.keeper.stage(),
             until: self.keeper.until(),
+            trouble: self.trouble,
             leases: self.leases.len(),
         }
     }

@@ -99,9 +99,71 @@ fn case_000_approle_from_a_file_renewed_and_revoked_at_the_end() {
     assert_eq!(renewed.http().unwrap().headers()["x-vault-token"], "pl4nted-1");
     assert!(now >= Time::from_millis(600_000));
     d.close(now);
-    step(&mut d, &mut now, "POST https://v1:8200/v1/auth/token/revoke-self", &answered(204, ""));
+    let last = job(&mut d, &mut now);
+    assert_eq!(line(&last), "POST https://v1:8200/v1/auth/token/revoke-self");
+    // A look in between does not forget what is under way.
+    assert!(matches!(d.poll(now), Poll::Wait(_)) && !d.is_closed());
+    assert!(d.done(now, last.id, &answered(204, "")));
     assert!(d.is_closed() && d.token(now).is_none());
     assert!(matches!(d.poll(now), Poll::Wait(Time::NEVER)));
+    let names: Vec<String> = d.notices().since(0).map(|notice| notice.to_string()).collect();
+    assert!(names.iter().all(|line| line.starts_with("secrets: vault: ")), "{names:?}");
+    assert!(names.len() >= 3, "{names:?}");
+}
+
+#[test]
+fn case_000_23_a_call_waits_for_what_is_under_way_and_for_nothing_else() {
+    let (mut d, mut now) = (desk(VaultAuth::Cert(CertAuthConfig::default())), Time::ZERO);
+    assert!(!d.is_waited_for(now) && d.trouble(now).is_none());
+    let login_at = |d: &mut Desk, now: &mut Time, outcome: &JobOutcome| {
+        let job = job(d, now);
+        assert!(d.is_waited_for(*now), "{}", line(&job));
+        assert!(d.done(*now, job.id, outcome));
+    };
+    login_at(&mut d, &mut now, &answered(503, r#"{"errors":["Vault is sealed"]}"#));
+    login_at(&mut d, &mut now, &answered(503, r#"{"errors":["Vault is sealed"]}"#));
+    // The next try lies in the future.
+    assert!(matches!(d.poll(now), Poll::Wait(_)) && !d.is_waited_for(now));
+    assert_eq!(d.trouble(now), Some(Trouble::Sealed));
+    login_at(&mut d, &mut now, &login(1, 100));
+    assert_eq!(d.trouble(now), None);
+    // A renewal is waited for only once there is a doubt.
+    let renewal = job(&mut d, &mut now);
+    assert!(!d.is_waited_for(now));
+    d.doubt(now);
+    assert!(d.is_waited_for(now));
+    assert!(d.done(now, renewal.id, &login(1, 100)));
+    let unknown = answered(403, r#"{"errors":["permission denied","invalid token"]}"#);
+    login_at(&mut d, &mut now, &unknown);
+    login_at(&mut d, &mut now, &login(2, 100));
+    assert_eq!(d.token(now).unwrap().expose(), "pl4nted-2");
+    // Nobody waits twice within a minute for the word on a token that is only not allowed this.
+    d.doubt(now);
+    assert!(matches!(d.poll(now), Poll::Wait(_)) && !d.is_waited_for(now));
+    let lost =
+        VaultConfig { urls: Vec::new(), ..config(VaultAuth::Cert(CertAuthConfig::default())) };
+    let lost = Desk::new(Rules::of(&lost, "vault", |_| None).unwrap(), 1);
+    assert_eq!(lost.trouble(now), Some(Trouble::NoNode));
+}
+
+#[test]
+fn jobs_are_told_from_those_of_others() {
+    use crate::consul::followed::Followed;
+    let mut d = desk(approle());
+    let job = job(&mut d, &mut Time::ZERO.clone());
+    assert!(Desk::owns(job.id) && !Followed::owns(job.id));
+    assert!(!Desk::owns(JobId(1 << 62)) && !Desk::owns(JobId(1 << 63)) && !Desk::owns(JobId(7)));
+}
+
+#[test]
+fn a_token_of_the_program_and_one_from_elsewhere_are_refused_together() {
+    let token = || Token::new("pl4nted").unwrap();
+    let rules = |auth| Rules::of(&config(auth), "vault", |_| None).unwrap();
+    let error = rules(approle()).given(token(), "vault").unwrap_err();
+    assert_eq!(error.field, "vault.auth");
+    assert!(!error.to_string().contains("pl4nted"));
+    let d = Desk::new(rules(VaultAuth::Given).given(token(), "vault").unwrap(), 1);
+    assert!(d.token(Time::ZERO).is_some());
 }
 
 #[test]

@@ -165,13 +165,15 @@ impl Keeper {
         }
     }
 
-    /// A call was answered 403: the token is looked at, once a minute at most.
-    pub fn doubt(&mut self, now: Time) {
+    /// A call was answered 403: the token is looked at, once a minute at most. Whether it is.
+    pub fn doubt(&mut self, now: Time) -> bool {
         let soon = self.last_doubt.is_some_and(|last| now < last.plus(DOUBTS));
-        if !soon && !self.closing && self.hold.is_some() {
+        let looked_at = !soon && !self.closing && self.hold.is_some();
+        if looked_at {
             self.doubted = Some(now);
             self.last_doubt = Some(now);
         }
+        looked_at
     }
 
     /// The program has given another token: it is held from now on.
@@ -197,6 +199,12 @@ impl Keeper {
         self.plan = if self.closed { Plan::Nothing } else { Plan::Do(What::Revoke) };
         self.at = now;
         self.well();
+    }
+
+    /// Whether [`Keeper::close`] was called.
+    #[must_use]
+    pub const fn is_closing(&self) -> bool {
+        self.closing
     }
 
     /// What to do now, or when to ask again, unless something is told before.

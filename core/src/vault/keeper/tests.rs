@@ -364,7 +364,7 @@ proptest! {
         let (mut asks, mut closing) = (0_u64, false);
         for (answer, millis, deed) in steps {
             match deed {
-                0 => b.keeper.doubt(b.now),
+                0 => drop(b.keeper.doubt(b.now)),
                 1 => b.keeper.given(b.now),
                 2 if asks > 20 => { b.keeper.close(b.now, &b.settings); closing = true; }
                 _ => {}
