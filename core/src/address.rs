@@ -24,6 +24,25 @@ impl BadAddress {
     }
 }
 
+/// As much of a refused text as may be repeated: 80 characters, and of these no word that mixes
+/// eight or more letters and digits, as tokens and keys do. What is no address may be anything.
+fn shown(text: &str) -> String {
+    let begin: String = text.chars().take(80).collect();
+    let (mut shown, mut rest) = (String::new(), begin.as_str());
+    while !rest.is_empty() {
+        let word = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+        let (word, behind) = rest.split_at(word);
+        let digits = word.bytes().filter(u8::is_ascii_digit).count();
+        let secret = word.len() >= 8 && (1..word.len()).contains(&digits);
+        shown.push_str(if secret { "…" } else { word });
+        let other = behind.find(|c: char| c.is_ascii_alphanumeric()).unwrap_or(behind.len());
+        let (other, behind) = behind.split_at(other);
+        shown.push_str(other);
+        rest = behind;
+    }
+    shown
+}
+
 /// Where an endpoint is: scheme, host with port, and base path.
 ///
 /// An address without `http://` or `https://` (a database, say) is kept as it is and can be read,
@@ -52,7 +71,7 @@ impl Address {
     /// # Errors
     /// [`BadAddress`] with the reason.
     pub fn parse(text: &str) -> Result<Address, BadAddress> {
-        let bad = |reason| BadAddress { text: text.chars().take(80).collect(), reason };
+        let bad = |reason| BadAddress { text: shown(text), reason };
         if text.is_empty() {
             return Err(bad("it is empty"));
         }
@@ -214,6 +233,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn case_000_45_a_refused_text_is_repeated_without_what_could_be_a_secret() {
+        let told = |text: &str| Address::parse(text).unwrap_err().to_string();
+        assert!(told("http://b:80eeee80/x").contains("http://b:…/x"));
+        assert!(told("http://ip-10-0-0-12.internal:0/x").contains("ip-10-0-0-12.internal:0/x"));
+        assert!(told("http://h:1/x?token=abcd1234").contains("?token=…"));
+        assert!(!told(&format!("http://h:x{}", "üa1".repeat(60))).is_empty());
+    }
 
     fn joined(address: &str, path: &'static str) -> Option<String> {
         Address::parse(address)
