@@ -25,7 +25,7 @@ impl BadAddress {
 }
 
 /// As much of a refused text as may be repeated: 80 characters, and of these no word that mixes
-/// eight or more letters and digits, as tokens and keys do. What is no address may be anything.
+/// letters and digits, as tokens, keys and passwords do. What is no address may be anything.
 fn shown(text: &str) -> String {
     let begin: String = text.chars().take(80).collect();
     let (mut shown, mut rest) = (String::new(), begin.as_str());
@@ -33,7 +33,7 @@ fn shown(text: &str) -> String {
         let word = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
         let (word, behind) = rest.split_at(word);
         let digits = word.bytes().filter(u8::is_ascii_digit).count();
-        let secret = word.len() >= 8 && (1..word.len()).contains(&digits);
+        let secret = (1..word.len()).contains(&digits);
         shown.push_str(if secret { "…" } else { word });
         let other = behind.find(|c: char| c.is_ascii_alphanumeric()).unwrap_or(behind.len());
         let (other, behind) = behind.split_at(other);
@@ -240,6 +240,7 @@ mod tests {
         assert!(told("http://b:80eeee80/x").contains("http://b:…/x"));
         assert!(told("http://ip-10-0-0-12.internal:0/x").contains("ip-10-0-0-12.internal:0/x"));
         assert!(told("http://h:1/x?token=abcd1234").contains("?token=…"));
+        assert!(!told("http://u:hunter2?a").contains("hunter2"));
         assert!(!told(&format!("http://h:x{}", "üa1".repeat(60))).is_empty());
     }
 

@@ -88,7 +88,9 @@ impl Code {
             "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" => {
                 Code::Redirect
             }
-            name => Code::Other(word(name, 64)),
+            // Codes are words; anything else may be prose, or worse.
+            name if name.bytes().all(|b| b.is_ascii_alphabetic()) => Code::Other(word(name, 64)),
+            _ => Code::Other("".into()),
         }
     }
 
