@@ -187,6 +187,10 @@ pub struct ConsulConfig {
     pub passing_only: bool,
     /// How changes are waited for: blocking queries, or plain ones now and then.
     pub watch: WatchConfig,
+    /// Blocking queries that agents hold back for this client at the same time, 0-10 000; what is
+    /// looked up beyond is asked plainly, once per `watch.poll`. An agent closes connections of one
+    /// address beyond `http_max_conns_per_client`, 200 unless it is told otherwise. Default 100.
+    pub max_watches: u32,
     /// Deadline of one request, for a blocking one on top of its wait. Default 10 s.
     #[serde(with = "crate::time::text")]
     pub timeout: Duration,
@@ -232,6 +236,7 @@ impl Default for ConsulConfig {
             stale_if_error: None,
             passing_only: true,
             watch: WatchConfig::default(),
+            max_watches: 100,
             timeout: Duration::from_secs(10),
             scheme: InstanceScheme::Http,
             health_meta: "health".to_owned(),

@@ -73,6 +73,9 @@ pub struct DiscoveryConfig {
     /// Services looked up one by one (Consul, DNS) that are remembered at the same time; beyond,
     /// what has not been asked for the longest is forgotten. 1-100 000, default 10 000.
     pub max_services: u32,
+    /// Exchanges with sources that a background has out at the same time, beside queries that an
+    /// agent holds back. 1-10 000, default 64.
+    pub max_requests: u32,
     /// `false`: every use asks for a new answer (one exchange at a time); a failing source is
     /// then an error instead of stale data. Default `true`.
     pub cache: bool,
@@ -109,6 +112,7 @@ impl Default for DiscoveryConfig {
             max_stale: Duration::from_secs(24 * 3600),
             max_bytes: 8 << 20,
             max_services: 10_000,
+            max_requests: 64,
             cache: true,
             removal: RemovalConfig::default(),
             delivery: DeliveryConfig::default(),
@@ -171,6 +175,7 @@ impl DiscoveryConfig {
             return Err(at.refuse("max_bytes", "must be between 64 bytes and 1 GiB"));
         }
         at.within("max_services", self.max_services, 1..=100_000)?;
+        at.within("max_requests", self.max_requests, 1..=10_000)?;
         removal::Settings::of(&self.removal, "discovery.removal")?;
         delivery::Settings::of(&self.delivery, "discovery.delivery")?;
         if let Some(consul) = &self.consul {

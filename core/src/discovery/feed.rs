@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::fetch::{Data, Fetch, Progress, Sources, Want};
+use super::directory::Places;
+use super::fetch::{Ask, Data, Fetch, Progress, Sources, Want};
 use super::{DiscoveryError, Instance, SourceKind};
 use crate::config::DiscoveryConfig;
 use crate::job::{Asker, JobId, JobOutcome, Work};
@@ -95,6 +96,9 @@ pub(super) struct Shared<'a> {
     pub notices: &'a mut Notices,
     pub rng: &'a mut Pcg32,
     pub next_id: &'a mut u64,
+    /// Places for exchanges of a background, and for queries that are held back.
+    pub asked: &'a mut Places,
+    pub held: &'a mut Places,
     /// Until when a background has promised to look after refreshes.
     pub attended_until: Time,
 }
@@ -194,33 +198,37 @@ impl Feed {
             }
         }
         // What is too old to be used is asked for anew: a watch would wait for a change.
-        let watch = matches!(asker, Asker::Background) && self.usable(now, config).is_some();
-        match self.fetch.want(now, watch, shared.sources, shared.rng) {
-            Want::Exchange(work) => self.run(now, work, deadline, false, shared.next_id),
-            Want::Until { work, until } => {
-                self.run(now, work, deadline.min(until), false, shared.next_id)
+        let background = matches!(asker, Asker::Background);
+        let watch = background && self.fetch.watches() && self.usable(now, config).is_some();
+        let hold = watch && shared.held.full(now).is_none();
+        if background && !hold && let Some(at) = shared.asked.full(now) {
+            return Turn::Wait(at);
+        }
+        let ask = match (watch, hold) {
+            (false, _) => Ask::Now,
+            (true, false) => Ask::Poll,
+            (true, true) => Ask::Hold,
+        };
+        let places = if hold { &mut *shared.held } else { &mut *shared.asked };
+        let mut run = |work, deadline: Time, watch| {
+            let id = JobId(*shared.next_id);
+            *shared.next_id += 1;
+            self.lease = Some(Lease { id, asked: now, deadline, watch });
+            if background {
+                places.take(id, deadline.plus(LATE));
             }
-            Want::Watch { work, until } => self.run(now, work, until, true, shared.next_id),
+            Turn::Run { id, work, deadline }
+        };
+        match self.fetch.want(now, ask, shared.sources, shared.rng) {
+            Want::Exchange(work) => run(work, deadline, false),
+            Want::Until { work, until } => run(work, deadline.min(until), false),
+            Want::Watch { work, until, held } => run(work, until, held),
             Want::Later(at) => Turn::Wait(at.max(now.plus(Duration::from_nanos(1)))),
             Want::Failed(error) => {
                 self.failed(now, error, shared);
                 Turn::Wait(self.next_try)
             }
         }
-    }
-
-    fn run(
-        &mut self,
-        now: Time,
-        work: Work,
-        deadline: Time,
-        watch: bool,
-        next_id: &mut u64,
-    ) -> Turn {
-        let id = JobId(*next_id);
-        *next_id += 1;
-        self.lease = Some(Lease { id, asked: now, deadline, watch });
-        Turn::Run { id, work, deadline }
     }
 
     /// Whether the shared level should be asked before the source: it is due, and nobody has.
@@ -237,9 +245,9 @@ impl Feed {
     }
 
     /// The shared level is being asked.
-    pub(super) fn ask_level(&mut self, now: Time, deadline: Time, next_id: &mut u64) -> JobId {
-        let id = JobId(*next_id);
-        *next_id += 1;
+    pub(super) fn ask_level(&mut self, now: Time, deadline: Time, shared: &mut Shared<'_>) -> JobId {
+        let id = JobId(*shared.next_id);
+        *shared.next_id += 1;
         self.asked_level = true;
         self.lease = Some(Lease { id, asked: now, deadline, watch: false });
         id

@@ -48,11 +48,7 @@ fn case_003_72_a_thousand_services_are_found_and_kept_fresh() {
         "{SERVICES} services with {INSTANCES} instances put into Consul in {:?}",
         begun.elapsed()
     );
-    let client = client::<Tokio>(&agent.url(), |consul| {
-        consul.watch.blocking = false;
-        consul.watch.poll = Duration::from_secs(10);
-    });
-    let client = client.build().unwrap();
+    let client = client::<Tokio>(&agent.url(), |_| ()).build().unwrap();
     let (before, begun) = (resident(), Instant::now());
     let _background = Tokio::background(&client);
     let watches: Vec<_> =
@@ -61,7 +57,7 @@ fn case_003_72_a_thousand_services_are_found_and_kept_fresh() {
         let snapshot = client.snapshot();
         snapshot.services.iter().map(|service| service.endpoints.len()).sum::<usize>()
     };
-    within(Duration::from_secs(40), "all are found", || {
+    within(Duration::from_secs(60), "all are found", || {
         std::thread::sleep(Duration::from_millis(100));
         found() >= SERVICES * INSTANCES
     });
@@ -71,16 +67,18 @@ fn case_003_72_a_thousand_services_are_found_and_kept_fresh() {
         grown / 1_024,
         grown / (SERVICES * INSTANCES) as u64
     );
-    // A change in one of them is seen at the next poll, whatever the others do.
+    // A change in one of them is seen at its next poll, at once where its query is held back:
+    // whatever the others do, and without more connections than an agent gives one address.
     let gone = "/v1/catalog/deregister";
     agent.done(gone, json!({ "Node": "warehouse", "ServiceID": "svc500-3" })).unwrap();
     let begun = Instant::now();
-    within(Duration::from_secs(20), "the change is seen", || {
+    within(Duration::from_secs(40), "the change is seen", || {
         std::thread::sleep(Duration::from_millis(100));
         client.snapshot().service("svc500").unwrap().endpoints.len() == INSTANCES - 1
     });
     eprintln!("a change is seen after {:?}", begun.elapsed());
-    let failed = client.snapshot().discovery.iter().filter(|feed| feed.failures > 0).count();
-    assert_eq!(failed, 0);
+    let snapshot = client.snapshot();
+    let failed: Vec<_> = snapshot.discovery.iter().filter(|feed| feed.failures > 0).collect();
+    assert!(failed.is_empty(), "{} feeds fail, the first: {:?}", failed.len(), failed[0]);
     drop(watches);
 }

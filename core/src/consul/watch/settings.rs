@@ -76,6 +76,12 @@ impl Settings {
         }
     }
 
+    /// The same without holding queries back.
+    #[must_use]
+    pub fn polling(self) -> Settings {
+        Settings { blocking: false, ..self }
+    }
+
     /// How long an answer may take at the most, by what was asked. A server that was told to wait
     /// adds up to a sixteenth of that, so that its watchers do not all come back together.
     pub(super) fn patience(&self, blocking: bool) -> Duration {

@@ -12,6 +12,8 @@ use crate::time::Time;
 impl Directory {
     /// Takes the result of a job. A result of an earlier lease is ignored.
     pub fn job_done(&mut self, now: Time, id: JobId, outcome: JobOutcome) -> Moved {
+        self.asked.give_back(now, id);
+        self.held.give_back(now, id);
         let mut heard = Vec::new();
         let told = self.memory.done(now, id, outcome, &mut self.rng, &mut heard);
         for event in heard {

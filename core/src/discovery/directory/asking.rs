@@ -62,10 +62,15 @@ impl Directory {
         }
         // From where it left off, so that of many services that are due each costs one look, and
         // not one at all those before it.
-        let begin = self.turn_of.take();
+        let begin = self.turn_of.clone();
         let mut at = self.listed_from(begin.as_deref().map_or(Unbounded, Included));
         let mut around = false;
         loop {
+            // Whoever gives a place back makes the background look again.
+            if let (Some(asked), Some(held)) = (self.asked.full(now), self.held.full(now)) {
+                *next = (*next).min(asked).min(held);
+                return None;
+            }
             let Some(service) = at else {
                 if around || begin.is_none() {
                     return None;
@@ -123,13 +128,21 @@ impl Directory {
     fn turn(&mut self, now: Time, asker: Asker<'_>, id: FeedId, next: &mut Time) -> Option<Job> {
         let mut shared = shared!(self);
         let feed = self.feeds.get_mut(&id)?;
+        let background = matches!(asker, Asker::Background);
         if feed.wants_level(now, asker, &shared) {
+            if background && let Some(at) = shared.asked.full(now) {
+                *next = (*next).min(at);
+                return None;
+            }
             if let Some((work, deadline)) = self.memory.ask(now, id, feed, &self.sources) {
                 let until = match asker {
                     Asker::Call { until, .. } => deadline.min(until),
                     Asker::Background => deadline,
                 };
-                let job = feed.ask_level(now, until, shared.next_id);
+                let job = feed.ask_level(now, until, &mut shared);
+                if background {
+                    shared.asked.take(job, until);
+                }
                 self.memory.asked(job);
                 return Some(Job { id: job, work, deadline: until });
             }

@@ -11,6 +11,7 @@
 //! | here | |
 //! |---|---|
 //! | `asking` | whose turn it is |
+//! | `places` | how many are asked at once |
 //! | `answers` | what came of a job |
 //! | `services` | what is known of a service |
 //! | `trust` | whether what Consul says is believed now, and for how long |
@@ -41,6 +42,8 @@ macro_rules! shared {
             notices: &mut $directory.notices,
             rng: &mut $directory.rng,
             next_id: &mut $directory.next_id,
+            asked: &mut $directory.asked,
+            held: &mut $directory.held,
             attended_until: $directory.attended_until,
         }
     };
@@ -49,9 +52,11 @@ macro_rules! shared {
 mod answers;
 mod asking;
 mod ending;
+mod places;
 mod services;
 mod trust;
 
+pub(super) use places::Places;
 pub use trust::Usage;
 
 /// How late a background may be before calls stop relying on it.
@@ -109,6 +114,9 @@ pub struct Directory {
     trust: trust::Trust,
     /// Whose turn it is with a background.
     turn_of: Option<Arc<str>>,
+    /// What the background has out at once: exchanges, and queries that an agent holds back.
+    asked: places::Places,
+    held: places::Places,
     /// When a listing changes by itself: what vanished is given up.
     recheck: Time,
     /// Until when a background task has promised to look after refreshes.
@@ -156,6 +164,8 @@ impl Directory {
             environment,
             listed: BTreeMap::new(),
             turn_of: None,
+            asked: places::Places::new(discovery.max_requests),
+            held: places::Places::new(discovery.consul.as_ref().map_or(0, |c| c.max_watches)),
             recheck: Time::NEVER,
             attended_until: Time::ZERO,
             next_id: 0,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Data, Progress, Sources, Want, unexpected};
+use super::{Ask, Data, Progress, Sources, Want, unexpected};
 use crate::consul::ask::{AskId, Trouble};
 use crate::consul::health::{self, Lookup};
 use crate::consul::watch::{Change, Watch};
@@ -30,8 +30,8 @@ pub(in crate::discovery) struct ConsulFetch {
     /// Which agent is asked: the next one after each failure.
     agent: usize,
     watch: Watch,
-    /// The blocking query that is out.
-    out: Option<AskId>,
+    /// The query of the watch that is out, and whether it may be held back.
+    out: Option<(AskId, bool)>,
     next_try: Option<Time>,
 }
 
@@ -87,26 +87,28 @@ impl ConsulFetch {
     pub(super) fn want(
         &mut self,
         now: Time,
-        watch: bool,
+        ask: Ask,
         sources: &Sources,
         rng: &mut Pcg32,
     ) -> Want {
         let Some(consul) = &sources.consul else { return Want::Later(Time::NEVER) };
         self.out = None;
-        if !watch {
+        if ask == Ask::Now {
             return match self.work(None, sources) {
                 Ok(work) => Want::Exchange(work),
                 Err(_) => Want::Later(Time::NEVER),
             };
         }
-        match self.watch.next(now, &consul.watch, rng) {
+        let hold = ask == Ask::Hold;
+        match self.watch.next(now, consul.watching(hold), rng) {
             Poll::Wait(at) => Want::Later(at),
             Poll::Run(query) => {
                 let cursor = query.index.map(|index| Cursor { index, wait: query.wait });
                 match self.work(cursor, sources) {
                     Ok(work) => {
-                        self.out = Some(query.id);
-                        Want::Watch { work, until: query.deadline }
+                        self.out = Some((query.id, hold));
+                        let held = cursor.is_some();
+                        Want::Watch { work, until: query.deadline, held }
                     }
                     Err(_) => Want::Later(Time::NEVER),
                 }
@@ -140,7 +142,7 @@ impl ConsulFetch {
         let Some(consul) = &sources.consul else { return Progress::More };
         let timed_out = matches!(outcome, JobOutcome::Failed(Fault::Timeout));
         let (query, read) = (self.out.take(), self.read(outcome, sources));
-        let Some(query) = query else {
+        let Some((query, hold)) = query else {
             // What was asked beside the watch is news to it as well.
             self.watch.forget();
             return match read {
@@ -148,11 +150,11 @@ impl ConsulFetch {
                 Err((error, _)) => self.failed(error),
             };
         };
-        let ttl = sources.config.ttl;
+        let (ttl, watching) = (sources.config.ttl, consul.watching(hold));
         match read {
             Ok((instances, head)) => {
                 let digest = health::digest(&instances);
-                let change = self.watch.answered(now, query, head.index, digest, &consul.watch);
+                let change = self.watch.answered(now, query, head.index, digest, watching);
                 let differs = match held {
                     Some(Data::Instances(held)) => health::digest(held) != digest,
                     _ => true,
@@ -165,9 +167,9 @@ impl ConsulFetch {
             }
             Err((error, trouble)) => {
                 let change = if timed_out {
-                    self.watch.timed_out(now, query, &consul.watch, rng)
+                    self.watch.timed_out(now, query, watching, rng)
                 } else {
-                    self.watch.failed(now, query, trouble, &consul.watch, rng)
+                    self.watch.failed(now, query, trouble, watching, rng)
                 };
                 match change {
                     Change::Failed { next_try, .. } => {
@@ -239,7 +241,7 @@ impl ConsulFetch {
 
     /// The job was given up.
     pub(super) fn dropped(&mut self, now: Time, sources: &Sources, rng: &mut Pcg32) {
-        if let (Some(query), Some(consul)) = (self.out.take(), &sources.consul) {
+        if let (Some((query, _)), Some(consul)) = (self.out.take(), &sources.consul) {
             let _ = self.watch.failed(now, query, Trouble::Dropped, &consul.watch, rng);
         }
     }

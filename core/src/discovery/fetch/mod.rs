@@ -86,6 +86,17 @@ impl Data {
     }
 }
 
+/// How a source may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Now, whatever was asked before.
+    Now,
+    /// When it is due, to be answered at once.
+    Poll,
+    /// When it is due, and answered when something changes.
+    Hold,
+}
+
 /// What to ask next.
 #[allow(clippy::large_enum_variant)] // handed on at once
 pub(super) enum Want {
@@ -93,8 +104,8 @@ pub(super) enum Want {
     Exchange(Work),
     /// This, answered by `until`.
     Until { work: Work, until: Time },
-    /// This, answered when something changes, at `until` at the latest.
-    Watch { work: Work, until: Time },
+    /// This, answered by `until`; if `held`, when something changes.
+    Watch { work: Work, until: Time, held: bool },
     /// Nothing before this time.
     Later(Time),
     /// Nothing can be asked.
@@ -158,18 +169,19 @@ impl Fetch {
         matches!(self, Fetch::Consul(_))
     }
 
-    /// What to ask. `watch`: there is an answer already, and somebody who can wait for the next.
+    /// What to ask. Other than now only where there is an answer already, and somebody who can wait
+    /// for the next.
     pub(super) fn want(
         &mut self,
         now: Time,
-        watch: bool,
+        ask: Ask,
         sources: &Sources,
         rng: &mut Pcg32,
     ) -> Want {
         match self {
             Fetch::Document(fetch) => Want::Exchange(fetch.work()),
             Fetch::File(fetch) => fetch.want(now, sources),
-            Fetch::Consul(fetch) => fetch.want(now, watch, sources, rng),
+            Fetch::Consul(fetch) => fetch.want(now, ask, sources, rng),
             Fetch::Dns(fetch) => fetch.want(now, sources, rng),
         }
     }

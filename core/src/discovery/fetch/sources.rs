@@ -14,9 +14,17 @@ use crate::dns;
 pub(in crate::discovery) struct ConsulSource {
     pub settings: consul::Settings,
     pub watch: watch::Settings,
+    /// The same for a service beyond those whose queries are held back.
+    pub polled: watch::Settings,
     /// Not kept with the rest: they are secrets.
     #[serde(skip)]
     pub tokens: Tokens,
+}
+
+impl ConsulSource {
+    pub(super) fn watching(&self, hold: bool) -> &watch::Settings {
+        if hold { &self.watch } else { &self.polled }
+    }
 }
 
 impl PartialEq for ConsulSource {
@@ -52,7 +60,7 @@ impl Sources {
                 let settings = consul::Settings::of(consul, "discovery.consul")?;
                 let watch = watch::Settings::of(&consul.watch, "discovery.consul.watch")?;
                 let tokens = Tokens::of(&settings, |name| around.variable(name))?;
-                Some(ConsulSource { settings, watch, tokens })
+                Some(ConsulSource { settings, watch, polled: watch.polling(), tokens })
             }
             _ => None,
         };
