@@ -5,6 +5,7 @@
 //! [`crate::policy::remaining`].
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,7 @@ const APART: u64 = 0xc0de_1d5e_ed00_0000;
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Correlation(HeaderValue);
+pub struct Correlation(Arc<str>);
 
 /// The text is no correlation id. It is not repeated: it may be anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +50,7 @@ impl Correlation {
         if !sound {
             return Err(BadCorrelation);
         }
-        HeaderValue::from_str(text).map(Correlation).map_err(|_| BadCorrelation)
+        Ok(Correlation(text.into()))
     }
 
     /// The id of an incoming request, if it has a sound one.
@@ -79,28 +80,32 @@ impl Correlation {
                 at += 1;
             }
         }
-        // Hexadecimal digits and hyphens are always a header value.
-        Correlation(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("-")))
+        // Hexadecimal digits and hyphens are always text.
+        Correlation(std::str::from_utf8(&text).unwrap_or("-").into())
     }
 
     /// Its text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
+        &self.0
     }
 
     /// The same as the value of a header.
     #[must_use]
-    pub fn value(&self) -> &HeaderValue {
-        &self.0
+    pub fn value(&self) -> HeaderValue {
+        // Visible ASCII is always one.
+        HeaderValue::from_str(&self.0).unwrap_or(HeaderValue::from_static("-"))
     }
 }
+
+static USUAL: [HeaderName; 2] =
+    [HeaderName::from_static("x-correlation-id"), HeaderName::from_static("x-request-id")];
 
 /// The name of a header that ids travel under. The usual ones cost no allocation.
 pub(crate) fn header_name(name: &str) -> Option<HeaderName> {
     match name {
-        "x-correlation-id" => Some(HeaderName::from_static("x-correlation-id")),
-        "x-request-id" => Some(HeaderName::from_static("x-request-id")),
+        "x-correlation-id" => Some(USUAL[0].clone()),
+        "x-request-id" => Some(USUAL[1].clone()),
         other => HeaderName::from_bytes(other.as_bytes()).ok(),
     }
 }

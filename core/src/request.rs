@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::cache::{Label, Wish};
 use crate::call::{CallSpec, Choice};
-use crate::correlation::{Correlation, header_name};
+use crate::correlation::Correlation;
 use crate::error::Error;
 use crate::outcome::{Fault, Outcome};
 use crate::policy::remaining;
@@ -65,23 +65,25 @@ impl Request {
         }
     }
 
-    /// Puts the ids into its headers that `settings` name; what stands there already is kept.
-    /// `seed` and `call` make those that are missing.
-    pub fn identify(&mut self, settings: &remaining::Settings, seed: u64, call: u64) -> Ids {
+    /// The ids that it goes under, as far as `settings` name headers for them. What stands in its
+    /// headers counts, then what it was given; `seed` and `call` make those that are missing.
+    #[must_use]
+    pub fn identify(&self, settings: &remaining::Settings, seed: u64, call: u64) -> Ids {
         let (correlation, request) = settings.id_headers();
         let mut made = None;
-        let mut put = |name: Option<&str>, given: Option<Correlation>| {
-            let name = header_name(name?)?;
-            if let Some(present) = self.headers.get(&name) {
+        let mut id = |name: Option<&str>, given: Option<&Correlation>| {
+            let name = name?;
+            if !self.headers.is_empty()
+                && let Some(present) = self.headers.get(name)
+            {
+                // One that is no id is the caller's affair.
                 return Correlation::new(present.to_str().unwrap_or_default()).ok();
             }
             let made = || made.get_or_insert_with(|| Correlation::random(seed, call)).clone();
-            let id = given.unwrap_or_else(made);
-            self.headers.insert(name, id.value().clone());
-            Some(id)
+            Some(given.cloned().unwrap_or_else(made))
         };
-        let correlation = put(correlation, self.correlation.take());
-        Ids { correlation, request: put(request, None) }
+        let correlation = id(correlation, self.correlation.as_ref());
+        Ids { correlation, request: id(request, None) }
     }
 
     /// The HTTP request of one attempt at `address`.
@@ -90,7 +92,7 @@ impl Request {
     /// [`Fault::NotHttp`] when the address is not an HTTP address.
     pub fn at(&self, address: &Address) -> Result<http::Request<Bytes>, Fault> {
         let uri = self.uri(address).ok_or(Fault::NotHttp)?;
-        Ok(self.to(uri, address.host().cloned()))
+        Ok(self.to(uri, address.host().cloned(), None))
     }
 
     /// Where it goes at `address`; `None` when that is not an HTTP address.
@@ -100,19 +102,30 @@ impl Request {
     }
 
     /// The HTTP request of one attempt to `uri`, which [`Request::uri`] made, with the value of
-    /// [`Address::host`]: what HTTP clients otherwise write anew for every request.
+    /// [`Address::host`]: what HTTP clients otherwise write anew for every request. `told` is what
+    /// [`Service::told`](crate::Service::told) has made for the attempt.
     #[must_use]
-    pub fn to(&self, uri: Uri, host: Option<HeaderValue>) -> http::Request<Bytes> {
+    pub fn to(
+        &self,
+        uri: Uri,
+        host: Option<HeaderValue>,
+        told: Option<Box<HeaderMap>>,
+    ) -> http::Request<Bytes> {
         let mut request = http::Request::new(self.body.clone());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri;
-        if !self.headers.is_empty() {
+        if self.headers.is_empty() {
+            if let Some(told) = told {
+                *request.headers_mut() = *told;
+            }
+        } else {
             let headers = request.headers_mut();
             headers.clone_from(&self.headers);
             // The length is that of the body and nothing else: a library that believed a wrong
             // one would wait for what never comes.
             headers.remove(CONTENT_LENGTH);
             headers.remove(TRANSFER_ENCODING);
+            headers.extend(told.into_iter().flat_map(|told| *told));
         }
         if let Some(host) = host {
             request.headers_mut().entry(HOST).or_insert(host);

@@ -127,7 +127,10 @@ fn case_003_72_many_services_share_the_connections_of_an_agent() {
     // Nobody starves: each exchange 20 ms, five at once, 300 services: 1.2 s and the poll.
     for feed in d.snapshot(at(now)) {
         let (service, age) = (feed.service.unwrap(), feed.age.unwrap());
-        assert!(feed.failures == 0 && (feed.watching || age.as_millis() < 4_000), "{service} {age:?}");
+        assert!(
+            feed.failures == 0 && (feed.watching || age.as_millis() < 4_000),
+            "{service} {age:?}"
+        );
     }
     assert_eq!(d.snapshot(at(now)).iter().filter(|feed| feed.watching).count(), 7);
 }

@@ -133,12 +133,9 @@ impl<R: Runtime> Flight<R> {
     /// The request of an attempt.
     pub(crate) fn request(&self, shot: &mut Shot) -> http::Request<Bytes> {
         let (uri, host) = std::mem::take(&mut shot.to);
-        let mut request = self.request.to(uri, host);
+        let mut request = self.request.to(uri, host, shot.told.take());
         if let Some(signer) = &self.request.signer {
             signer.sign(&mut request, self.hub.runtime.wall());
-        }
-        if let Some(told) = shot.told.take() {
-            request.headers_mut().extend(*told);
         }
         request
     }
@@ -183,15 +180,17 @@ impl<R: Runtime> Flight<R> {
             match action {
                 Action::Send { attempt, to, deadline, why, wake } => {
                     if self.ids.is_none() {
-                        let (seed, request) = (self.hub.seed, &mut self.request);
-                        self.ids = Some(service.identify(request, seed, self.number));
+                        let seed = self.hub.seed;
+                        self.ids = Some(service.identify(&self.request, seed, self.number));
                     }
+                    let ids = self.ids.get_or_insert_default();
                     let target: Option<Target> = service.address(to).and_then(|address| {
                         Some((self.request.uri(address)?, address.host().cloned()))
                     });
                     let place = service.label(to);
                     let until = deadline.at;
-                    let told = service.told(self.request.spec.profile, attempt, now.until(until));
+                    let told =
+                        service.told(self.request.spec.profile, attempt, now.until(until), ids);
                     drop(service);
                     let current = Current { attempt, why, sent: now, place };
                     self.others.extend(self.current.replace(current));

@@ -201,7 +201,10 @@ impl Feed {
         let background = matches!(asker, Asker::Background);
         let watch = background && self.fetch.watches() && self.usable(now, config).is_some();
         let hold = watch && shared.held.full(now).is_none();
-        if background && !hold && let Some(at) = shared.asked.full(now) {
+        if background
+            && !hold
+            && let Some(at) = shared.asked.full(now)
+        {
             return Turn::Wait(at);
         }
         let ask = match (watch, hold) {
@@ -245,7 +248,12 @@ impl Feed {
     }
 
     /// The shared level is being asked.
-    pub(super) fn ask_level(&mut self, now: Time, deadline: Time, shared: &mut Shared<'_>) -> JobId {
+    pub(super) fn ask_level(
+        &mut self,
+        now: Time,
+        deadline: Time,
+        shared: &mut Shared<'_>,
+    ) -> JobId {
         let id = JobId(*shared.next_id);
         *shared.next_id += 1;
         self.asked_level = true;

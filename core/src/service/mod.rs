@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::call::AttemptId;
 use crate::config::Rules;
+use crate::correlation::header_name;
 use crate::discovery::directory::Resolution;
 use crate::discovery::{Candidate, DiscoveryError};
 use crate::headers;
@@ -183,16 +184,29 @@ impl Service {
         Outcome::Answered { status, pushback }
     }
 
-    /// The headers that tell an endpoint how much time an attempt has and which attempt it is.
-    /// `None` where nothing is to be told.
+    /// The headers that tell an endpoint how much time an attempt has, which attempt it is and
+    /// under which ids it goes. `None` where nothing is to be told.
     #[must_use]
-    pub fn told(&self, profile: u8, attempt: AttemptId, left: Duration) -> Option<Box<HeaderMap>> {
+    pub fn told(
+        &self,
+        profile: u8,
+        attempt: AttemptId,
+        left: Duration,
+        ids: &Ids,
+    ) -> Option<Box<HeaderMap>> {
         let settings = &self.profile(profile).propagate;
         let (deadline, number) = (settings.deadline_header(), settings.attempt_header());
-        if deadline.is_none() && number.is_none() {
+        if deadline.is_none() && number.is_none() && *ids == Ids::default() {
             return None;
         }
-        let mut headers = Box::new(HeaderMap::with_capacity(2));
+        // With room for the host.
+        let mut headers = Box::new(HeaderMap::with_capacity(3));
+        let (correlation, request) = settings.id_headers();
+        for (name, id) in [(correlation, &ids.correlation), (request, &ids.request)] {
+            if let (Some(name), Some(id)) = (name.and_then(header_name), id) {
+                headers.insert(name, id.value());
+            }
+        }
         let mut tell = |name: &str, text: Text| {
             let name = HeaderName::from_bytes(name.as_bytes());
             if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(text.as_bytes())) {
@@ -210,8 +224,9 @@ impl Service {
         Some(headers)
     }
 
-    /// Puts the ids of a call into its request, as the rules of its profile say.
-    pub fn identify(&self, request: &mut Request, seed: u64, call: u64) -> Ids {
+    /// The ids of a call, as the rules of its profile say.
+    #[must_use]
+    pub fn identify(&self, request: &Request, seed: u64, call: u64) -> Ids {
         request.identify(&self.profile(request.spec.profile).propagate, seed, call)
     }
 

@@ -100,7 +100,7 @@ fn survive(policy: &Policy, rules: Rules, rng: &mut Pcg32) {
         hostile.append("retry-after", http::HeaderValue::from_static(value));
     }
     let _ = service.outcome(503, &hostile, Wall(u64::MAX));
-    let _ = service.told(0, AttemptId(u8::MAX), Duration::MAX);
+    let _ = service.told(0, AttemptId(u8::MAX), Duration::MAX, &Default::default());
     alone(&rules, &mut clock);
     let _ =
         (policy.warnings("p", None), policy.warnings("p", Some(0)), policy.warnings("p", Some(3)));

@@ -84,13 +84,7 @@ impl ConsulFetch {
         Variant { dc, tag: self.tag.clone(), also }
     }
 
-    pub(super) fn want(
-        &mut self,
-        now: Time,
-        ask: Ask,
-        sources: &Sources,
-        rng: &mut Pcg32,
-    ) -> Want {
+    pub(super) fn want(&mut self, now: Time, ask: Ask, sources: &Sources, rng: &mut Pcg32) -> Want {
         let Some(consul) = &sources.consul else { return Want::Later(Time::NEVER) };
         self.out = None;
         if ask == Ask::Now {

@@ -171,13 +171,7 @@ impl Fetch {
 
     /// What to ask. Other than now only where there is an answer already, and somebody who can wait
     /// for the next.
-    pub(super) fn want(
-        &mut self,
-        now: Time,
-        ask: Ask,
-        sources: &Sources,
-        rng: &mut Pcg32,
-    ) -> Want {
+    pub(super) fn want(&mut self, now: Time, ask: Ask, sources: &Sources, rng: &mut Pcg32) -> Want {
         match self {
             Fetch::Document(fetch) => Want::Exchange(fetch.work()),
             Fetch::File(fetch) => fetch.want(now, sources),
