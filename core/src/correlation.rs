@@ -5,8 +5,8 @@
 //! [`crate::policy::remaining`].
 
 use std::fmt;
-use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,19 @@ pub const LONGEST: usize = 128;
 
 /// Keeps the ids apart from the call's jitter, which has the same seed.
 const APART: u64 = 0xc0de_1d5e_ed00_0000;
+
+/// Where the two digits of each byte stand in a UUID.
+const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
+const HEX: [[u8; 2]; 256] = {
+    let mut table = [[0; 2]; 256];
+    let mut n = 0;
+    while n < 256 {
+        table[n] = [b"0123456789abcdef"[n >> 4], b"0123456789abcdef"[n & 15]];
+        n += 1;
+    }
+    table
+};
 
 /// An id of 1 to 128 visible ASCII characters. Cheap to clone.
 ///
@@ -32,7 +45,7 @@ const APART: u64 = 0xc0de_1d5e_ed00_0000;
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Correlation(Arc<str>);
+pub struct Correlation(HeaderValue);
 
 /// The text is no correlation id. It is not repeated: it may be anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +63,7 @@ impl Correlation {
         if !sound {
             return Err(BadCorrelation);
         }
-        Ok(Correlation(text.into()))
+        HeaderValue::from_str(text).map(Correlation).map_err(|_| BadCorrelation)
     }
 
     /// The id of an incoming request, if it has a sound one.
@@ -70,31 +83,25 @@ impl Correlation {
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         let mut text = [b'-'; 36];
-        let mut at = 0;
-        for (n, byte) in bytes.into_iter().enumerate() {
-            if matches!(n, 4 | 6 | 8 | 10) {
-                at += 1;
-            }
-            for half in [byte >> 4, byte & 15] {
-                text[at] = b"0123456789abcdef"[usize::from(half)];
-                at += 1;
-            }
+        for (byte, at) in bytes.into_iter().zip(PLACES) {
+            text[at..at + 2].copy_from_slice(&HEX[usize::from(byte)]);
         }
-        // Hexadecimal digits and hyphens are always text.
-        Correlation(std::str::from_utf8(&text).unwrap_or("-").into())
+        // One allocation for all who hold it. Hexadecimal digits and hyphens are always a value.
+        let value = HeaderValue::from_maybe_shared(Bytes::from_owner(text));
+        Correlation(value.unwrap_or(HeaderValue::from_static("-")))
     }
 
     /// Its text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        // Visible ASCII is always text.
+        std::str::from_utf8(self.0.as_bytes()).unwrap_or("-")
     }
 
     /// The same as the value of a header.
     #[must_use]
-    pub fn value(&self) -> HeaderValue {
-        // Visible ASCII is always one.
-        HeaderValue::from_str(&self.0).unwrap_or(HeaderValue::from_static("-"))
+    pub fn value(&self) -> &HeaderValue {
+        &self.0
     }
 }
 

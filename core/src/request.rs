@@ -109,14 +109,14 @@ impl Request {
         &self,
         uri: Uri,
         host: Option<HeaderValue>,
-        told: Option<Box<HeaderMap>>,
+        told: Option<HeaderMap>,
     ) -> http::Request<Bytes> {
         let mut request = http::Request::new(self.body.clone());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri;
         if self.headers.is_empty() {
             if let Some(told) = told {
-                *request.headers_mut() = *told;
+                *request.headers_mut() = told;
             }
         } else {
             let headers = request.headers_mut();
@@ -125,7 +125,7 @@ impl Request {
             // one would wait for what never comes.
             headers.remove(CONTENT_LENGTH);
             headers.remove(TRANSFER_ENCODING);
-            headers.extend(told.into_iter().flat_map(|told| *told));
+            headers.extend(told.into_iter().flatten());
         }
         if let Some(host) = host {
             request.headers_mut().entry(HOST).or_insert(host);

@@ -38,7 +38,7 @@ pub(crate) struct Shot {
     pub(crate) attempt: AttemptId,
     pub(crate) to: Target,
     /// What the endpoint is told of the attempt, if anything.
-    told: Option<Box<HeaderMap>>,
+    told: Option<HeaderMap>,
     /// To be given up then.
     pub(crate) until: Time,
     /// If it is still out then, [`Flight::wake`].

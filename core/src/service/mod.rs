@@ -193,18 +193,19 @@ impl Service {
         attempt: AttemptId,
         left: Duration,
         ids: &Ids,
-    ) -> Option<Box<HeaderMap>> {
+    ) -> Option<HeaderMap> {
         let settings = &self.profile(profile).propagate;
         let (deadline, number) = (settings.deadline_header(), settings.attempt_header());
         if deadline.is_none() && number.is_none() && *ids == Ids::default() {
             return None;
         }
-        // With room for the host.
-        let mut headers = Box::new(HeaderMap::with_capacity(3));
+        // With room for the host, and for a library that looks whether it is there: a map that is
+        // full grows when it is asked for a place, also for one that is taken.
+        let mut headers = HeaderMap::with_capacity(4);
         let (correlation, request) = settings.id_headers();
         for (name, id) in [(correlation, &ids.correlation), (request, &ids.request)] {
             if let (Some(name), Some(id)) = (name.and_then(header_name), id) {
-                headers.insert(name, id.value());
+                headers.insert(name, id.value().clone());
             }
         }
         let mut tell = |name: &str, text: Text| {
