@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use origin_core::config::StorageConfig;
 use origin_core::ops::storage::Storage;
 use origin_core::ops::{Caller, Flow, Step};
-use origin_core::s3::{ByteRange, Code, GetOptions, ListOptions, SecretText, Settings};
-use origin_core::{Error, Report, Request, Response};
+use origin_core::s3::{ByteRange, Code, GetOptions, ListOptions, Settings};
+use origin_core::{Error, Report, Request, Response, Secret};
 
 /// Answers what it was given, in order, and notes what it was asked.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +50,7 @@ fn answer(status: u16, headers: &[(http::HeaderName, &'static str)], body: &str)
 fn storage(answers: Vec<Response>) -> (Storage<Script>, Script) {
     let config = StorageConfig {
         access_key: Some("k".to_owned()),
-        secret_key: SecretText::new("s3cret"),
+        secret_key: Secret::new("s3cret"),
         ..StorageConfig::default()
     };
     let settings = Settings::of(&config, "storage", |_| None).unwrap();

@@ -13,8 +13,8 @@ use origin_core::consul::ask::Beat;
 use origin_core::consul::entries::Entry;
 use origin_core::consul::intention::{Intention, Verdict};
 use origin_core::consul::registrar::Stage;
-use origin_core::consul::{ConsulError, ServiceName, Token};
-use origin_core::{Config, Error};
+use origin_core::consul::{ConsulError, ServiceName};
+use origin_core::{Config, Error, Secret};
 use origin_servers::consul::{self, Agent, Setup};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -22,7 +22,7 @@ const LONG: Duration = Duration::from_secs(20);
 fn config(agents: &[&str], token: Option<&str>) -> Config {
     let mut consul = ConsulConfig::at(agents[0]);
     consul.urls = agents.iter().map(|&url| url.to_owned()).collect();
-    consul.service_token = token.and_then(Token::new).map(TokenSource::Text);
+    consul.service_token = token.and_then(Secret::new).map(TokenSource::Text);
     consul.registrar.backoff = Duration::from_millis(200);
     consul.registrar.presence = Duration::from_secs(1);
     let discovery =

@@ -46,9 +46,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use origin_core::config::StorageConfig;
 use origin_core::s3::{
-    ByteRange, Code, ETag, GetOptions, Info, ListOptions, PutOptions, SecretText, StorageError,
+    ByteRange, Code, ETag, GetOptions, Info, ListOptions, PutOptions, StorageError,
 };
-use origin_core::{Error, Wall};
+use origin_core::{Error, Secret, Wall};
 use origin_driver::{Client, Download};
 
 use crate::server::{BUCKET, KEY, Kept, SECRET, Served, Shelf};
@@ -117,7 +117,7 @@ fn client<S: Subject>(url: &str, access_key: Option<&str>, secret: &str) -> Clie
     let builder = builder.timeout(Duration::from_secs(10)).configure(|config| {
         config.storage = access_key.map(|key| StorageConfig {
             access_key: Some(key.to_owned()),
-            secret_key: SecretText::new(secret),
+            secret_key: Secret::new(secret),
             ..StorageConfig::default()
         });
     });

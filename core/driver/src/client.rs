@@ -9,12 +9,11 @@ use origin_core::config::{DiscoveryConfig, EndpointConfig, Policy, Rules};
 use origin_core::notice::Notice;
 use origin_core::ops::bridge::{self, Bridge};
 use origin_core::ops::design::{Analytics, Designs, Knowledge, Marketplace, Projects, Users};
-use origin_core::ops::secrets::Token;
 use origin_core::ops::storage::{SERVICE, Storage, Streams};
 use origin_core::ops::{Caller, Composer, Flow};
 use origin_core::s3;
 use origin_core::snapshot::Snapshot;
-use origin_core::{Config, ConfigError, Correlation, Error};
+use origin_core::{Config, ConfigError, Correlation, Error, Secret};
 
 use crate::around;
 use crate::checks;
@@ -221,7 +220,7 @@ impl<R: Runtime> Streams for Client<R> {
 #[derive(Clone)]
 pub struct Builder<R> {
     config: Config,
-    token: Option<Token>,
+    token: Option<Secret>,
     roots: Roots,
     identity: Option<Identity>,
     expect: Expectations,
@@ -328,7 +327,7 @@ impl<R: Runtime> Builder<R> {
     /// gets a token from elsewhere.
     #[must_use]
     pub fn vault_token(mut self, token: &str) -> Self {
-        self.token = Token::new(token);
+        self.token = Secret::new(token);
         self
     }
 
@@ -336,7 +335,7 @@ impl<R: Runtime> Builder<R> {
     /// empty is no error: calls that need the token say so.
     #[must_use]
     pub fn vault_token_from_env(mut self, variable: &str) -> Self {
-        self.token = std::env::var(variable).ok().and_then(|text| Token::new(&text));
+        self.token = std::env::var(variable).ok().and_then(|text| Secret::new(&text));
         self
     }
 

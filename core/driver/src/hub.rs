@@ -14,10 +14,10 @@ use origin_core::discovery::directory::Resolution;
 use origin_core::discovery::plan::configured;
 use origin_core::job::{Asker, JobId, JobOutcome, Poll};
 use origin_core::notice::Notice;
-use origin_core::ops::secrets::{SERVICE, Token};
+use origin_core::ops::secrets::SERVICE;
 use origin_core::s3::Settings;
 use origin_core::snapshot::Snapshot;
-use origin_core::{Config, ConfigError, Error, Service, Time};
+use origin_core::{Config, ConfigError, Error, Secret, Service, Time};
 
 use crate::around;
 use crate::cache::{Memory, Second};
@@ -100,7 +100,7 @@ pub struct Hub<R> {
     /// `limits.body`, which every call reads.
     max_body: AtomicU64,
     pub(crate) seed: u64,
-    pub(crate) token: Option<Token>,
+    pub(crate) token: Option<Secret>,
     /// How a token for Vault is had and kept, where that is configured.
     pub(crate) vault: Option<Vault>,
     /// How requests to storage are signed.
@@ -135,7 +135,7 @@ impl<R: Runtime> Hub<R> {
         runtime: R,
         config: Config,
         seed: u64,
-        token: Option<Token>,
+        token: Option<Secret>,
         customs: Customs,
         carrier: Carrier,
         papers: Option<u64>,

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use origin_core::discovery::directory::Resolution;
 use origin_core::job::{JobId, JobOutcome, Poll};
 use origin_core::notice::Notice;
-use origin_core::ops::secrets::{SERVICE, Secrets, Token};
+use origin_core::ops::secrets::{SERVICE, Secrets};
 use origin_core::vault::desk::{Desk, Rules, View};
 use origin_core::vault::event::Trouble;
 use origin_core::vault::{Lease, LeaseId, Tokens};
-use origin_core::{Address, Config, ConfigError, Time};
+use origin_core::{Address, Config, ConfigError, Secret, Time};
 
 use crate::client::Client;
 use crate::hub::{Hub, Slot, lock};
@@ -37,7 +37,7 @@ impl Vault {
     pub(crate) fn new(
         config: &Config,
         seed: u64,
-        given: Option<&Token>,
+        given: Option<&Secret>,
     ) -> Result<Option<Vault>, ConfigError> {
         let Some(vault) = &config.vault else { return Ok(None) };
         let rules = Rules::of(vault, "vault", |name| std::env::var(name).ok())?;
@@ -131,7 +131,7 @@ impl<R: Runtime> Ring<R> {
 }
 
 impl<R: Runtime> Tokens for Ring<R> {
-    fn token(&self) -> Option<Token> {
+    fn token(&self) -> Option<Secret> {
         self.with(|desk, now| desk.token(now).cloned()).flatten()
     }
 

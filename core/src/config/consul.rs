@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::optional;
 use super::{ConfigError, ConsistencyConfig, RegistrarConfig, WatchConfig};
-use crate::consul::Token;
 use crate::redis::server::{check_host, port_of};
+use crate::secret::Secret;
 
 /// Where the agent is unless somebody says.
 const URL: &str = "http://consul:8500";
@@ -55,7 +55,7 @@ impl InstanceScheme {
 #[serde(rename_all = "snake_case")]
 pub enum TokenSource {
     /// The token itself. It is not printed, and not written when the configuration is.
-    Text(Token),
+    Text(Secret),
     /// Name of the environment variable that holds it; read once, when the client is built.
     Env(String),
 }

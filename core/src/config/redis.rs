@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::ConfigError;
 use super::knowledge::KnowledgeConfig;
 use crate::redis::server::{BadUrl, check_host, port_of};
-use crate::redis::{Login, Password, RedisUrl, Server};
+use crate::redis::{Login, RedisUrl, Server};
+use crate::secret::{self, Secret};
 
 /// A Redis that clients of a fleet share. Nothing depends on it: while it fails, everything goes
 /// on without it.
@@ -26,8 +27,8 @@ pub struct RedisConfig {
     /// User of an ACL; wins over that of the URL. `None`: the default user.
     pub username: Option<String>,
     /// Password; wins over that of the URL.
-    #[serde(skip_serializing)]
-    pub password: Option<Password>,
+    #[serde(skip_serializing, deserialize_with = "secret::exact")]
+    pub password: Option<Secret>,
     /// Name of the environment variable that holds the password; wins over both when it is set.
     pub password_env: Option<String>,
     /// PEM file with the authorities trusted for TLS. `None`: those of the system.
@@ -211,7 +212,7 @@ impl RedisConfig {
         let mut all = self.clone();
         all.take_login(login);
         if let Some(name) = &self.password_env {
-            match variable(name).as_deref().and_then(Password::new) {
+            match variable(name).as_deref().and_then(Secret::exact) {
                 Some(password) => all.password = Some(password),
                 None if all.password.is_none() => {
                     let shown: String = name.chars().take(64).collect();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::consul::InstanceScheme;
 use super::policy::optional;
-use crate::consul::Token;
+use crate::secret::Secret;
 
 /// How the id of a registration is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -133,7 +133,7 @@ pub struct ConsulCheckConfig {
     pub method: String,
     /// HTTP: headers to send, a token for instance; values are not printed, and not written when
     /// the configuration is.
-    pub headers: BTreeMap<String, Token>,
+    pub headers: BTreeMap<String, Secret>,
     /// gRPC: the service asked for. Default empty: the server as a whole.
     pub service: String,
     /// gRPC: whether over TLS. Default `false`.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 use super::field::At;
-use crate::s3::SecretText;
 use crate::s3::credentials::{ACCESS_KEY, is_access_key};
+use crate::secret::Secret;
 
 /// How requests to the service `storage` are signed. Without an access key they are not: storage
 /// is then asked as nobody.
@@ -28,14 +28,14 @@ pub struct StorageConfig {
     pub access_key_file: Option<String>,
     /// The secret of the access key.
     #[serde(skip_serializing)]
-    pub secret_key: Option<SecretText>,
+    pub secret_key: Option<Secret>,
     /// Name of the environment variable that holds it.
     pub secret_key_env: Option<String>,
     /// File that holds it.
     pub secret_key_file: Option<String>,
     /// The token of temporary credentials.
     #[serde(skip_serializing)]
-    pub session_token: Option<SecretText>,
+    pub session_token: Option<Secret>,
     /// Name of the environment variable that holds it.
     pub session_token_env: Option<String>,
     /// File that holds it.
@@ -107,8 +107,8 @@ mod tests {
     fn case_000_45_secrets_are_neither_shown_nor_serialized() {
         let config = StorageConfig {
             access_key: Some("key".to_owned()),
-            secret_key: SecretText::new("s3cret"),
-            session_token: SecretText::new("t0ken"),
+            secret_key: Secret::new("s3cret"),
+            session_token: Secret::new("t0ken"),
             ..StorageConfig::default()
         };
         let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
@@ -120,7 +120,7 @@ mod tests {
     fn fields_are_read_and_unknown_ones_refused() {
         let read = |text: &str| serde_json::from_str::<StorageConfig>(text);
         let config = read(r#"{"access_key":"k","secret_key":"s","sign_payload":false}"#).unwrap();
-        assert_eq!(config.secret_key, SecretText::new("s"));
+        assert_eq!(config.secret_key, Secret::new("s"));
         assert!(!config.sign_payload && config.check("storage").is_ok());
         for bad in [r#"{"endpoint":"x"}"#, r#"{"secret_key":""}"#, r#"{"resumes":300}"#] {
             assert!(read(bad).is_err(), "{bad}");

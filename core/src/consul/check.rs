@@ -149,11 +149,6 @@ fn http(
     for (header, value) in &config.headers {
         at.header("headers", header)?;
         let text = value.expose();
-        if value.is_hidden() {
-            let reason =
-                format!("{header}: its value was left out when the configuration was written");
-            return Err(at.refuse("headers", reason));
-        }
         if HeaderValue::from_str(text).is_err() {
             return Err(at.refuse("headers", format!("{header}: its value has control characters")));
         }

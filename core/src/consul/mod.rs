@@ -72,6 +72,6 @@ mod wire;
 pub use error::{ConsulError, Phrase};
 pub use name::{BadName, ServiceName};
 pub use registration::Registration;
-pub use settings::{Settings, Token, Tokens};
+pub use settings::{Settings, Tokens};
 pub use spiffe::SpiffeId;
 pub use wire::{Api, Class, Cursor, Head};

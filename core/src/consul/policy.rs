@@ -14,11 +14,11 @@ use serde_json::{Map, Value, json};
 
 use super::error::ConsulError;
 use super::name;
-use super::settings::Token;
 use super::wire::{Api, Class, Query};
 use crate::config::ConfigError;
 use crate::config::consul::ConsulTlsConfig;
 use crate::job::{JobOutcome, Work};
+use crate::secret::Secret;
 
 /// What a policy allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -136,11 +136,11 @@ pub struct AgentConfig {
     /// Name of the datacenter.
     pub datacenter: Arc<str>,
     /// The gossip key: 16, 24 or 32 bytes in base64 (003-45).
-    pub gossip_key: Option<Token>,
+    pub gossip_key: Option<Secret>,
     /// Certificates (003-47).
     pub tls: ConsulTlsConfig,
     /// The token the agent uses itself.
-    pub agent_token: Option<Token>,
+    pub agent_token: Option<Secret>,
     /// Whether connections of clients need a certificate too. Default `true`.
     pub https_only: bool,
 }
@@ -297,8 +297,8 @@ mod tests {
     fn case_003_40_41_45_46_47_agent_configuration() {
         let key = STANDARD.encode([7; 32]);
         let config = AgentConfig {
-            gossip_key: Token::new(&key),
-            agent_token: Token::new("s3cret"),
+            gossip_key: Secret::new(&key),
+            agent_token: Secret::new("s3cret"),
             ..AgentConfig::default()
         };
         let got: Value = serde_json::from_slice(&config.render().unwrap()).unwrap();
@@ -330,8 +330,8 @@ mod tests {
             config.render().unwrap_err().field
         };
         assert_eq!(refused(|c| c.gossip_key = None), "agent.gossip_key");
-        assert_eq!(refused(|c| c.gossip_key = Token::new("AAAA")), "agent.gossip_key");
-        assert_eq!(refused(|c| c.gossip_key = Token::new("not base64")), "agent.gossip_key");
+        assert_eq!(refused(|c| c.gossip_key = Secret::new("AAAA")), "agent.gossip_key");
+        assert_eq!(refused(|c| c.gossip_key = Secret::new("not base64")), "agent.gossip_key");
         assert_eq!(refused(|c| c.tls.key = String::new()), "agent.tls.key");
         assert_eq!(refused(|c| c.datacenter = "a b".into()), "agent.datacenter");
     }

@@ -1,11 +1,10 @@
-//! The compiled settings of Consul, and tokens: where they come from and which one is sent.
+//! The compiled settings of Consul, and which token is sent.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::connect::membership;
 use super::followed::papers;
@@ -14,59 +13,7 @@ use crate::address::Address;
 use crate::config::consul::{TemplateConfig, TokenSource};
 use crate::config::field::{At, WEEK};
 use crate::config::{ConfigError, Consistency, ConsulConfig, InstanceScheme};
-
-/// Longest wait that Consul grants a blocking query.
-/// What stands in a written configuration where a token was.
-const HIDDEN: &str = "***";
-
-/// A token. Never printed, and never written: serialised it is `***`, which is refused when it
-/// is read back, so that a configuration that was written down cannot be anonymous by accident.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Token(Arc<str>);
-
-impl Token {
-    /// A token, or `None` for the empty text: empty counts as unset.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Token> {
-        let text = text.trim();
-        (!text.is_empty()).then(|| Token(text.into()))
-    }
-
-    /// As a header, marked as sensitive; `None` when it cannot be one.
-    pub(crate) fn header(&self) -> Option<HeaderValue> {
-        let mut value = HeaderValue::from_str(&self.0).ok()?;
-        value.set_sensitive(true);
-        Some(value)
-    }
-
-    /// The text, for documents that have to contain it.
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-
-    pub(crate) fn is_hidden(&self) -> bool {
-        &*self.0 == HIDDEN
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(\u{2026})")
-    }
-}
-
-impl Serialize for Token {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(HIDDEN)
-    }
-}
-
-impl<'de> Deserialize<'de> for Token {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Token, D::Error> {
-        let text = String::deserialize(from)?;
-        Token::new(&text).ok_or_else(|| serde::de::Error::custom("a token must not be empty"))
-    }
-}
+use crate::secret::Secret;
 
 /// A checked [`ConsulConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -304,9 +251,6 @@ fn check_template(
 
 fn check_source(source: &TokenSource) -> Result<(), &'static str> {
     match source {
-        TokenSource::Text(token) if token.is_hidden() => {
-            Err("was left out when the configuration was written; give it again")
-        }
         TokenSource::Text(token) if token.header().is_none() => Err("contains control characters"),
         TokenSource::Env(name) if name.is_empty() || name.contains(['=', '\0']) => {
             Err("does not name an environment variable")
@@ -339,7 +283,7 @@ impl Tokens {
                 Some(TokenSource::Text(token)) => (token.clone(), field),
                 Some(TokenSource::Env(name)) => {
                     let shown = format!("{field}.env");
-                    let text = variable(name).and_then(|text| Token::new(&text));
+                    let text = variable(name).and_then(|text| Secret::new(&text));
                     let unset =
                         || ConfigError::new(&shown, format!("the variable {name:?} is not set"));
                     (text.ok_or_else(unset)?, shown)

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 use super::{Caller, Flow, Step, encode_query, segments};
 use crate::error::Error;
 use crate::request::{Request, Response, json_reason};
+use crate::secret::Secret;
 use crate::time::{Time, nanos};
-use crate::vault::Token;
 use crate::vault::wire::Object;
 
 /// Name of the service in the discovery document.
@@ -43,7 +43,7 @@ pub struct Credentials {
     /// The user.
     pub user_id: String,
     /// The factors by name, `{"token": …}` as a rule.
-    pub factors: BTreeMap<String, Token>,
+    pub factors: BTreeMap<String, Secret>,
 }
 
 impl Credentials {
@@ -51,7 +51,7 @@ impl Credentials {
     /// factor `token`. `None`: one of them is unset or empty.
     pub fn of(mut variable: impl FnMut(&str) -> Option<String>) -> Option<Credentials> {
         let user_id = variable(USER_VARIABLE).filter(|id| !id.trim().is_empty())?;
-        let factor = Token::new(&variable(FACTOR_VARIABLE)?)?;
+        let factor = Secret::new(&variable(FACTOR_VARIABLE)?)?;
         Some(Credentials { user_id, factors: [("token".to_owned(), factor)].into() })
     }
 }
@@ -66,26 +66,26 @@ impl fmt::Debug for Credentials {
 /// Who keeps the session between calls. A driver implements it over a [`Session`] and its clock.
 pub trait Wallet: Send + Sync {
     /// The token of the session, if there is one that can be used.
-    fn token(&self) -> Option<Token>;
+    fn token(&self) -> Option<Secret>;
 
     /// There is another session.
-    fn keep(&self, token: Token, life: Duration);
+    fn keep(&self, token: Secret, life: Duration);
 }
 
 /// A session, as long as it can be used: until nine tenths of its life are over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Session(Option<(Token, Time)>);
+pub struct Session(Option<(Secret, Time)>);
 
 impl Session {
     /// Keeps a session that began at `now` and lasts for `life`.
-    pub fn keep(&mut self, now: Time, token: Token, life: Duration) {
+    pub fn keep(&mut self, now: Time, token: Secret, life: Duration) {
         let used = Duration::from_nanos(nanos(life) / 10 * 9);
         self.0 = Some((token, now.plus(used)));
     }
 
     /// Its token; `None`: it is over, or nearly.
     #[must_use]
-    pub fn token(&self, now: Time) -> Option<&Token> {
+    pub fn token(&self, now: Time) -> Option<&Secret> {
         self.0.as_ref().filter(|(_, until)| now < *until).map(|(token, _)| token)
     }
 }
@@ -226,7 +226,7 @@ impl<C: Caller> OriginVault<C> {
 
     /// Switches it off again. Not repeated once it may have left: somebody may have switched it on
     /// again meanwhile.
-    pub fn deactivate_killswitch(&self, master_override_key: &Token) -> C::Reply<()> {
+    pub fn deactivate_killswitch(&self, master_override_key: &Secret) -> C::Reply<()> {
         #[derive(Serialize)]
         struct Body<'a> {
             master_override_key: &'a str,
@@ -321,7 +321,7 @@ struct Operation<T> {
 }
 
 impl<T> Operation<T> {
-    fn ask(&mut self, token: &Token) -> Result<Step<T>, Error> {
+    fn ask(&mut self, token: &Secret) -> Result<Step<T>, Error> {
         let mut request = self.kept.clone().ok_or_else(|| refuse("it was sent already"))?;
         let bearer = token.bearer().ok_or(Error::Credential {
             service: SERVICE.into(),
@@ -354,10 +354,10 @@ impl<T> Operation<T> {
 ///
 /// # Errors
 /// A body that is not one.
-pub fn parse_session(body: &[u8]) -> Result<(Token, Duration), Error> {
+pub fn parse_session(body: &[u8]) -> Result<(Secret, Duration), Error> {
     #[derive(Deserialize)]
     struct Raw {
-        access_token: Token,
+        access_token: Secret,
         #[serde(default)]
         expires_in: Option<u64>,
     }

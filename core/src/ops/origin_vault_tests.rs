@@ -12,11 +12,11 @@ const TOKEN: &str = "pl4nted-session";
 struct Pocket(Shared<Session>, Shared<Time>);
 
 impl Wallet for Arc<Pocket> {
-    fn token(&self) -> Option<Token> {
+    fn token(&self) -> Option<Secret> {
         self.0.lock().unwrap().token(*self.1.lock().unwrap()).cloned()
     }
 
-    fn keep(&self, token: Token, life: Duration) {
+    fn keep(&self, token: Secret, life: Duration) {
         self.0.lock().unwrap().keep(*self.1.lock().unwrap(), token, life);
     }
 }
@@ -98,7 +98,7 @@ fn operations_are_as_the_contract_has_them() {
     assert_eq!(fake.line(), "GET /killswitch/status");
     vault.activate_killswitch().unwrap();
     assert_eq!(fake.line(), "POST /killswitch/activate {}");
-    vault.deactivate_killswitch(&Token::new("k").unwrap()).unwrap();
+    vault.deactivate_killswitch(&Secret::new("k").unwrap()).unwrap();
     let sent = fake.sent();
     assert_eq!(&sent[0].body[..], br#"{"master_override_key":"k"}"#);
     assert_eq!(sent[0].spec.idempotent, Some(false));
@@ -124,7 +124,7 @@ fn absence_is_none_and_refusals_are_errors() {
 fn a_session_that_ended_early_is_renewed_once_for_a_call() {
     let fake = server(401, r#"{"error":"Token expired"}"#);
     let (origin, pocket) = vault(&fake);
-    pocket.keep(Token::new("old").unwrap(), Duration::from_secs(1_800));
+    pocket.keep(Secret::new("old").unwrap(), Duration::from_secs(1_800));
     assert_eq!(origin.get("a").unwrap_err().status(), Some(401));
     assert_eq!(fake.sent().len(), 3, "asked, logged in, asked again, and no further");
     // A login that is refused is said so.

@@ -21,7 +21,7 @@ use super::{Caller, Flow, Step, segments};
 use crate::config::KvVersion;
 use crate::error::Error;
 use crate::request::{Request, Response, json_reason};
-pub use crate::vault::Token;
+use crate::secret;
 use crate::vault::auth::{self, Own};
 use crate::vault::health::{self, Health, Seal};
 use crate::vault::kv::{self, Change, Content, Data, Metadata, Version};
@@ -60,7 +60,7 @@ const AGAIN: bool = true;
 
 impl<C: Caller> Secrets<C> {
     /// Secrets as reached by `caller`, read with a token that does not change.
-    pub fn new(caller: C, token: Option<Token>) -> Secrets<C> {
+    pub fn new(caller: C, token: Option<secret::Secret>) -> Secrets<C> {
         Secrets::with(caller, Settings::default(), Box::new(token))
     }
 
@@ -322,18 +322,18 @@ struct Operation<T> {
     build: Build,
     how: How,
     read: Reader<T>,
-    sent: Option<Token>,
+    sent: Option<secret::Secret>,
     again: bool,
 }
 
 impl Access {
     /// Whether there is another token by now than the one that was sent.
-    fn another(&self, sent: Option<&Token>) -> bool {
+    fn another(&self, sent: Option<&secret::Secret>) -> bool {
         self.tokens.token().is_some_and(|now| Some(&now) != sent)
     }
 
     /// The same after a 403, which throws doubt on the token that was sent.
-    fn exchanged(&self, sent: Option<&Token>) -> bool {
+    fn exchanged(&self, sent: Option<&secret::Secret>) -> bool {
         self.another(sent) || {
             self.tokens.doubted();
             self.another(sent)
@@ -342,7 +342,7 @@ impl Access {
 
     /// Whether the token has to be looked after before a flow goes on: before its first request,
     /// and after a 403 to the token that is still in use.
-    fn awaits(&self, reply: Option<&Response>, sent: Option<&Token>, again: bool) -> bool {
+    fn awaits(&self, reply: Option<&Response>, sent: Option<&secret::Secret>, again: bool) -> bool {
         match reply {
             None => true,
             Some(reply) if reply.status != StatusCode::FORBIDDEN || again => false,
@@ -427,7 +427,7 @@ impl fmt::Debug for Secret {
 struct GetSecret {
     path: String,
     access: Arc<Access>,
-    sent: Option<Token>,
+    sent: Option<secret::Secret>,
     again: bool,
 }
 
@@ -494,7 +494,10 @@ impl GetSecret {
             },
         };
         let token = self.sent.as_ref().ok_or_else(none)?;
-        token.header()?; // said as what it is: the credential's fault
+        if token.header().is_none() {
+            let what = "a Vault token that can be a header value; the one given contains control characters";
+            return Err(Error::Credential { service: SERVICE.into(), what });
+        }
         let path = self.path.trim_matches('/');
         if path.is_empty() {
             return Err(refuse("the path of a secret must not be empty"));

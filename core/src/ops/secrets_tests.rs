@@ -12,7 +12,7 @@ fn fake(status: u16, body: &'static str) -> Fake {
 }
 
 fn secrets(fake: &Fake) -> Secrets<Fake> {
-    Secrets::new(fake.clone(), Token::new(PLANTED))
+    Secrets::new(fake.clone(), secret::Secret::new(PLANTED))
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn case_000_03_and_45_no_token_no_request_and_never_printed() {
     let error = none.kv("secret").read("a").unwrap_err();
     assert_eq!(error.vault(), Some(&VaultError::NoToken));
     assert!(error.to_string().contains("VAULT_CLIENT_TOKEN") && error.service() == Some(SERVICE));
-    let bad = Secrets::new(fake.clone(), Token::new("a\u{1}b"));
+    let bad = Secrets::new(fake.clone(), secret::Secret::new("a\u{1}b"));
     assert!(matches!(bad.get_secret("a"), Err(Error::Credential { .. })));
     assert!(matches!(secrets(&fake).get_secret("/"), Err(Error::Request { .. })));
     assert!(fake.sent().is_empty(), "nothing was sent");
@@ -71,7 +71,7 @@ fn paths_follow_the_version_of_their_mount() {
     let settings = Settings::of(&config, "vault").unwrap();
     let v2 = r#"{"data":{"data":{"k":"v"},"metadata":{"version":2}}}"#;
     let fake = fake(200, v2);
-    let client = Secrets::with(fake.clone(), settings, Box::new(Token::new(PLANTED)));
+    let client = Secrets::with(fake.clone(), settings, Box::new(secret::Secret::new(PLANTED)));
     assert_eq!(client.get_secret("team/kv/app").unwrap().get("k"), Some("v"));
     let sent = fake.sent();
     assert_eq!(
@@ -118,9 +118,9 @@ fn health_is_asked_without_a_token() {
 struct Rotating(Shared<(u32, Vec<&'static str>)>);
 
 impl Tokens for Arc<Rotating> {
-    fn token(&self) -> Option<Token> {
+    fn token(&self) -> Option<secret::Secret> {
         let guard = self.0.lock().unwrap();
-        guard.1.first().and_then(|text| Token::new(text))
+        guard.1.first().and_then(|text| secret::Secret::new(text))
     }
 
     fn doubted(&self) {

@@ -30,7 +30,7 @@ use bytes::Bytes;
 pub use keys::{Entry, Keys, Variant};
 pub use level::Level;
 pub use link::Link;
-pub use server::{Login, Password, RedisUrl, Server, Tls};
+pub use server::{Login, RedisUrl, Server, Tls};
 pub use settings::Settings;
 
 /// One command: its name and arguments.

@@ -9,41 +9,12 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::secret::Secret;
+
 /// Port of Redis where the URL names none.
 pub const DEFAULT_PORT: u16 = 6379;
 /// Longest URL, user name and password accepted, in bytes.
 const MOST: usize = 2048;
-
-/// A password. Never printed, never serialized.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(Arc<str>);
-
-impl Password {
-    /// A password, or `None` for the empty text: an empty variable counts as unset.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Password> {
-        (!text.is_empty()).then(|| Password(text.into()))
-    }
-
-    /// The text, for the one place that sends it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
-    }
-}
-
-impl<'de> Deserialize<'de> for Password {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Password, D::Error> {
-        let text = String::deserialize(from)?;
-        Password::new(&text).ok_or_else(|| serde::de::Error::custom("the password is empty"))
-    }
-}
 
 /// The text of a URL as a person writes it. It shows and serializes itself without the password;
 /// [`RedisUrl::parse`] reads all of it.
@@ -283,7 +254,7 @@ pub struct Login {
     /// User name of an ACL; `None` for the default user.
     pub username: Option<Arc<str>>,
     /// Password; `None`: no login.
-    pub password: Option<Password>,
+    pub password: Option<Secret>,
 }
 
 impl Login {
@@ -296,7 +267,7 @@ impl Login {
                 .map_err(|_| BadUrl::User)
         };
         let username = Some(decode(user)?).filter(|user| !user.is_empty()).map(Arc::from);
-        Ok(Login { username, password: Password::new(&decode(password)?) })
+        Ok(Login { username, password: Secret::exact(&decode(password)?) })
     }
 }
 
@@ -366,7 +337,7 @@ mod tests {
             let url = RedisUrl::new(text);
             let (server, login) = url.parse().unwrap();
             assert_eq!(login.username.as_deref(), user, "{text}");
-            assert_eq!(login.password.as_ref().map(Password::expose), password, "{text}");
+            assert_eq!(login.password.as_ref().map(Secret::expose), password, "{text}");
             let json = serde_json::to_string(&url).unwrap();
             let shown = format!("{url} {url:?} {server} {server:?} {login:?} {json}");
             assert!(!shown.contains("unter2"), "{shown}");
@@ -375,7 +346,6 @@ mod tests {
         let broken = RedisUrl::new("redis://app:hunter2@a:0");
         let shown = format!("{broken} {broken:?} {}", broken.parse().unwrap_err());
         assert!(!shown.contains("hunter2"), "{shown}");
-        assert_eq!(serde_json::from_str::<Password>("\"\"").ok(), None);
     }
 
     proptest! {

@@ -133,7 +133,8 @@ mod tests {
 
     use super::*;
     use crate::config::{KnowledgeConfig, KnowledgeMode, SharedLevelConfig};
-    use crate::redis::{Password, RedisUrl};
+    use crate::redis::RedisUrl;
+    use crate::secret::Secret;
 
     fn refused(change: impl FnOnce(&mut RedisConfig)) -> String {
         let mut config = RedisConfig::default();
@@ -240,13 +241,13 @@ mod tests {
         // The login of the URL survives.
         let config = with("redis://u:hunter2@a", &[("REDIS_HOST", "b")]).unwrap();
         let login = config.login("redis", |_| None).unwrap();
-        assert_eq!(login.password, Password::new("hunter2"));
+        assert_eq!(login.password, Secret::exact("hunter2"));
         assert_eq!(login.username.as_deref(), Some("u"));
     }
 
     #[test]
     fn passwords_come_from_three_places_and_go_nowhere() {
-        let secret = |text| Password::new(text);
+        let secret = |text| Secret::exact(text);
         let mut config = RedisConfig::at("redis://u:url-pw@a");
         let password = |config: &RedisConfig, variable: Option<&str>| {
             config.login("redis", |_| variable.map(str::to_owned)).map(|login| login.password)

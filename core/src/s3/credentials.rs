@@ -1,44 +1,11 @@
 //! Who signs: an access key, its secret, and for temporary credentials a session token. Never
 //! printed, never serialized; what a person writes is in [`crate::config::StorageConfig`].
 
-use std::fmt;
 use std::sync::Arc;
-
-use serde::Deserialize;
 
 use crate::config::field::At;
 use crate::config::{ConfigError, StorageConfig};
-
-/// A secret text: a secret key or a session token. Never printed, never serialized.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretText(Arc<str>);
-
-impl SecretText {
-    /// A secret, or `None` for the empty text: an empty variable counts as unset.
-    #[must_use]
-    pub fn new(text: &str) -> Option<SecretText> {
-        let text = text.trim();
-        (!text.is_empty()).then(|| SecretText(text.into()))
-    }
-
-    /// The text, for the one place that uses it.
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretText(…)")
-    }
-}
-
-impl<'de> Deserialize<'de> for SecretText {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<SecretText, D::Error> {
-        let text = String::deserialize(from)?;
-        SecretText::new(&text).ok_or_else(|| serde::de::Error::custom("the secret is empty"))
-    }
-}
+use crate::secret::Secret;
 
 /// Credentials that requests are signed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,9 +13,9 @@ pub struct Credentials {
     /// The access key: a name, not a secret; it stands in every signed request.
     pub access_key: Arc<str>,
     /// The secret of it.
-    pub secret_key: SecretText,
+    pub secret_key: Secret,
     /// The token of temporary credentials.
-    pub session_token: Option<SecretText>,
+    pub session_token: Option<Secret>,
 }
 
 /// Where a credential is kept, for whoever can look there.
@@ -101,7 +68,7 @@ impl Settings {
                 ("file", file.as_deref().map(Place::File)),
             ] {
                 let Some(place) = place else { continue };
-                return match read(place).as_deref().and_then(SecretText::new) {
+                return match read(place).as_deref().and_then(Secret::new) {
                     Some(text) => Ok(Some(text)),
                     None => {
                         let (Place::Variable(name) | Place::File(name)) = place;
@@ -128,7 +95,7 @@ impl Settings {
                 if !is_access_key(&access_key) {
                     return Err(at.refuse("access_key", ACCESS_KEY));
                 }
-                let token = session_token.as_ref().map(SecretText::expose);
+                let token = session_token.as_ref().map(Secret::expose);
                 if token.is_some_and(|token| !token.bytes().all(|c| c.is_ascii_graphic())) {
                     return Err(at.refuse("session_token", "contains what no header can"));
                 }
@@ -167,7 +134,7 @@ mod tests {
     fn keyed(access: &str, secret: &str) -> StorageConfig {
         StorageConfig {
             access_key: Some(access.to_owned()),
-            secret_key: SecretText::new(secret),
+            secret_key: Secret::new(secret),
             ..StorageConfig::default()
         }
     }
@@ -214,7 +181,7 @@ mod tests {
         assert_eq!(refused(&|c| c.access_key = None), "storage.access_key");
         let only_token = |c: &mut StorageConfig| {
             (c.access_key, c.secret_key) = (None, None);
-            c.session_token = SecretText::new("t");
+            c.session_token = Secret::new("t");
         };
         assert_eq!(refused(&only_token), "storage.access_key");
         assert_eq!(refused(&|c| c.secret_key_env = Some("NO".into())), "storage.secret_key_env");
@@ -222,7 +189,7 @@ mod tests {
         for odd in ["", "a/b", "a,b", "a b", "ä", &"k".repeat(129)] {
             assert_eq!(refused(&|c| c.access_key = Some(odd.into())), "storage.access_key");
         }
-        let odd = |c: &mut StorageConfig| c.session_token = SecretText::new("a\nb");
+        let odd = |c: &mut StorageConfig| c.session_token = Secret::new("a\nb");
         assert_eq!(refused(&odd), "storage.session_token");
         for odd in ["", "a/b", "a b", &"r".repeat(65)] {
             assert_eq!(refused(&|c| c.region = odd.into()), "storage.region");

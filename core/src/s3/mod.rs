@@ -23,7 +23,7 @@ pub mod sign;
 mod xml;
 
 pub use ask::{GetOptions, PutOptions};
-pub use credentials::{Credentials, Place, SecretText, Settings};
+pub use credentials::{Credentials, Place, Settings};
 pub use download::{Download, Then};
 pub use error::{Code, StorageError};
 pub use list::{Entry, ListOptions, Page};

@@ -42,11 +42,12 @@ pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// use bytes::Bytes;
 /// use origin_core::Wall;
 /// use origin_core::config::StorageConfig;
-/// use origin_core::s3::{SecretText, Settings, Signer};
+/// use origin_core::Secret;
+/// use origin_core::s3::{Settings, Signer};
 ///
 /// let config = StorageConfig {
 ///     access_key: Some("AKIAIOSFODNN7EXAMPLE".to_owned()),
-///     secret_key: SecretText::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+///     secret_key: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
 ///     ..StorageConfig::default()
 /// };
 /// let settings = Arc::new(Settings::of(&config, "storage", |_| None)?);

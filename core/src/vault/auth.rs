@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Unreadable, VaultError};
 use super::settings::{Auth, Settings};
-use super::token::Token;
 use super::wire::{Api, Envelope, Exchange, Object, data, open, or_default};
+use crate::secret::Secret;
 
 /// A token with what Vault says about it. `Debug` does not show it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Grant {
     /// The token.
-    pub token: Token,
+    pub token: Secret,
     /// How long it lasts; zero is forever.
     pub lease: Duration,
     /// Whether it can be renewed.
@@ -66,9 +66,9 @@ struct Cert<'a> {
 ///
 /// # Errors
 /// A way of getting a token that is no login; a JWT that is missing.
-pub fn login(settings: &Settings, credential: Option<&Token>) -> Result<Exchange, VaultError> {
+pub fn login(settings: &Settings, credential: Option<&Secret>) -> Result<Exchange, VaultError> {
     let api = Api::anonymous(settings);
-    let secret = credential.map(Token::expose);
+    let secret = credential.map(Secret::expose);
     match settings.auth() {
         Auth::AppRole { mount, role_id, .. } => {
             api.post(&format!("auth/{mount}/login"), &AppRole { role_id, secret_id: secret })
@@ -164,7 +164,7 @@ fn grant(
 ) -> Result<Option<Grant>, VaultError> {
     let envelope: Envelope<serde::de::IgnoredAny, RawGrant> = open(settings, what, status, body)?;
     let Some(Object(raw)) = envelope.auth else { return Ok(None) };
-    let token = Token::read(raw.client_token.as_bytes()).filter(|token| token.value().is_some());
+    let token = Secret::read(raw.client_token.as_bytes()).filter(|token| token.header().is_some());
     Ok(Some(Grant {
         token: token.ok_or_else(|| VaultError::unreadable(what, Unreadable::Token))?,
         lease: Duration::from_secs(raw.lease_duration),
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn logins_are_as_the_api_documents_them_and_carry_no_token() {
-        let secret = Token::new("pl4nted-secret").unwrap();
+        let secret = Secret::new("pl4nted-secret").unwrap();
         let role = AppRoleConfig {
             role_id: "r".into(),
             mount: "team/app".into(),
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn the_own_token() {
         let s = Settings::default();
-        let token = Token::new("t").unwrap();
+        let token = Secret::new("t").unwrap();
         let api = Api::with(&s, &token);
         assert_eq!(shown(&look_up(&api).unwrap()).0, "GET /v1/auth/token/lookup-self");
         let (line, body) = shown(&renew(&api, Some(Duration::from_secs(60))).unwrap());

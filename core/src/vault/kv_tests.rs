@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::VaultConfig;
-use crate::vault::Token;
+use crate::secret::Secret;
 
 const V1: &[u8] = include_bytes!("../../tests/corpus/vault_kv/v1.json");
 const V2: &[u8] = include_bytes!("../../tests/corpus/vault_kv/v2.json");
@@ -22,7 +22,7 @@ fn shown(exchange: Result<Exchange, VaultError>) -> String {
 
 #[test]
 fn requests_are_as_documented() {
-    let (s, token) = (Settings::default(), Token::new("t").unwrap());
+    let (s, token) = (Settings::default(), Secret::new("t").unwrap());
     let api = Api::with(&s, &token);
     let one = Mount::new("secret", KvVersion::V1).unwrap();
     let two = Mount::new("team/kv", KvVersion::V2).unwrap();
@@ -60,7 +60,7 @@ fn requests_are_as_documented() {
 
 #[test]
 fn what_cannot_be_meant_is_refused_by_its_field_before_anything_is_sent() {
-    let (s, token) = (Settings::default(), Token::new("t").unwrap());
+    let (s, token) = (Settings::default(), Secret::new("t").unwrap());
     let api = Api::with(&s, &token);
     let one = Mount::new("secret", KvVersion::V1).unwrap();
     let two = Mount::new("kv", KvVersion::V2).unwrap();

@@ -147,11 +147,11 @@ pub fn parse_look_up(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vault::Token;
+    use crate::secret::Secret;
 
     #[test]
     fn requests_and_replies_are_as_documented() {
-        let (s, token) = (Settings::default(), Token::new("t").unwrap());
+        let (s, token) = (Settings::default(), Secret::new("t").unwrap());
         let api = Api::with(&s, &token);
         let id = LeaseId::new("database/creds/app/x7Q").unwrap();
         assert_eq!(

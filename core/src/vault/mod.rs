@@ -9,7 +9,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`token`](Token) | a credential as text; who has the one of the moment |
+//! | [`tokens`](Tokens) | who has the token of the moment |
 //! | [`error`] | what can be wrong, and what to do next |
 //! | [`wire`] | headers, paths, the envelope, limits |
 //! | [`auth`] | logins by AppRole, Kubernetes, certificate; the own token |
@@ -26,10 +26,11 @@
 //!
 //! ```
 //! use origin_core::config::{KvVersion, VaultConfig};
-//! use origin_core::vault::{Api, Settings, Token, kv};
+//! use origin_core::Secret;
+//! use origin_core::vault::{Api, Settings, kv};
 //!
 //! let settings = Settings::of(&VaultConfig::default(), "vault").unwrap();
-//! let token = Token::new("hvs.example").unwrap();
+//! let token = Secret::new("hvs.example").unwrap();
 //! let mount = kv::Mount::new("secret", KvVersion::V2).unwrap();
 //! let ask = mount.read(&Api::with(&settings, &token), "app/db", 0).unwrap();
 //! assert_eq!(ask.path(), "/v1/secret/data/app/db");
@@ -50,11 +51,11 @@ pub mod lease;
 pub mod leases;
 pub mod schedule;
 mod settings;
-mod token;
+mod tokens;
 pub mod wire;
 
 pub use error::{Next, VaultError};
 pub use lease::{Lease, LeaseId};
 pub use settings::{Auth, Settings};
-pub use token::{Token, Tokens};
+pub use tokens::Tokens;
 pub use wire::{Api, Exchange};

@@ -14,10 +14,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::error::{Unreadable, VaultError};
 use super::settings::Settings;
-use super::token::Token;
 use crate::address::Address;
 use crate::ops::segments;
 use crate::request::Request;
+use crate::secret::Secret;
 
 /// The header of the client token.
 pub const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-vault-token");
@@ -32,7 +32,7 @@ const LONGEST: usize = 4_096;
 #[derive(Clone, Copy, Debug)]
 pub struct Api<'a> {
     pub(super) settings: &'a Settings,
-    token: Option<&'a Token>,
+    token: Option<&'a Secret>,
 }
 
 impl<'a> Api<'a> {
@@ -44,7 +44,7 @@ impl<'a> Api<'a> {
 
     /// Requests that carry this token.
     #[must_use]
-    pub const fn with(settings: &'a Settings, token: &'a Token) -> Api<'a> {
+    pub const fn with(settings: &'a Settings, token: &'a Secret) -> Api<'a> {
         Api { settings, token: Some(token) }
     }
 
@@ -69,7 +69,7 @@ impl<'a> Api<'a> {
             headers.insert(NAMESPACE_HEADER, namespace);
         }
         if let Some(token) = self.token {
-            let value = token.value();
+            let value = token.header();
             let value =
                 value.ok_or_else(|| VaultError::field("token", "has control characters"))?;
             headers.insert(TOKEN_HEADER, value);
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn case_000_22_headers_are_exact_and_the_token_is_sensitive() {
         let settings = Settings::default();
-        let token = Token::new("s3cret-token").unwrap();
+        let token = Secret::new("s3cret-token").unwrap();
         let exchange = Api::with(&settings, &token).post("auth/token/renew-self", &()).unwrap();
         let headers = exchange.headers();
         assert!(headers[TOKEN_HEADER].is_sensitive() && headers[REQUEST_HEADER] == "true");
@@ -330,7 +330,7 @@ mod tests {
                 .headers()
                 .contains_key(TOKEN_HEADER)
         );
-        let bad = Token::new("a\u{1}b").unwrap();
+        let bad = Secret::new("a\u{1}b").unwrap();
         assert!(matches!(Api::with(&settings, &bad).get("x"), Err(VaultError::Field { .. })));
     }
 

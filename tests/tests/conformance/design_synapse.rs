@@ -4,13 +4,12 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use origin_core::Error;
 use origin_core::config::Policy;
 use origin_core::ops::design::{
     DesignFilter, NewComment, NewDesign, NewProject, Paging, ProjectStatus, ResourceFilter, Search,
     Upload,
 };
-use origin_core::ops::secrets::Token;
+use origin_core::{Error, Secret};
 use origin_driver::Client;
 use origin_lab::{FaultServer, Mode};
 use serde_json::json;
@@ -59,8 +58,8 @@ fn client<S: Subject>(server: &FaultServer) -> Client<S> {
         .unwrap()
 }
 
-fn token() -> Token {
-    Token::new(TOKEN).unwrap()
+fn token() -> Secret {
+    Secret::new(TOKEN).unwrap()
 }
 
 fn case_002_32_to_34_users_roles_and_signing_in<S: Subject>() {

@@ -8,9 +8,8 @@ use origin_core::config::vault::AppRoleConfig;
 use origin_core::config::{
     ConsulConfig, DiscoveryConfig, RedisConfig, StorageConfig, TokenSource, VaultAuth, VaultConfig,
 };
-use origin_core::redis::{Password, RedisUrl};
-use origin_core::s3::SecretText;
-use origin_core::{Config, Error};
+use origin_core::redis::RedisUrl;
+use origin_core::{Config, Error, Secret};
 use origin_driver::Client;
 use origin_lab::{FaultServer, Mode, World, WorldSpec};
 
@@ -308,17 +307,17 @@ fn case_000_45_every_kind_of_credential_stays_where_it_belongs<S: Subject>() {
         ..AppRoleConfig::default()
     });
     let mut consul = ConsulConfig::at(agent.url());
-    consul.service_token = origin_core::consul::Token::new(CONSUL).map(TokenSource::Text);
+    consul.service_token = Secret::new(CONSUL).map(TokenSource::Text);
     let config = Config {
         vault: Some(VaultConfig { auth, ..VaultConfig::default() }),
         storage: Some(StorageConfig {
             access_key: Some("user".into()),
-            secret_key: SecretText::new(STORAGE),
+            secret_key: Secret::new(STORAGE),
             ..StorageConfig::default()
         }),
         redis: Some(RedisConfig {
             url: RedisUrl::new("redis://127.0.0.1:9"),
-            password: Password::new(REDIS),
+            password: Secret::exact(REDIS),
             ..RedisConfig::default()
         }),
         discovery: Some(DiscoveryConfig {

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use origin_core::cache::{Invalidated, Level, Purged, Reason, Target};
 use origin_core::config::{CacheConfig, RedisConfig};
-use origin_core::redis::Password;
-use origin_core::{Config, Response};
+use origin_core::{Config, Response, Secret};
 use origin_driver::{Client, Upstream};
 use origin_lab::{Answer, FaultServer, Mode};
 use origin_servers::redis::{self, Redis, Setup};
@@ -289,7 +288,7 @@ fn with_a_password_and_over_tls() {
         let papers = redis.papers.as_ref().unwrap();
         let path = |path: &std::path::Path| Some(path.to_str().unwrap().to_owned());
         let redis = config.redis.as_mut().unwrap();
-        redis.password = Password::new("planted-password");
+        redis.password = Secret::exact("planted-password");
         redis.ca = path(&papers.authority);
         (redis.client_certificate, redis.client_key) =
             (path(&papers.client), path(&papers.client_key));

@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use origin_core::Error;
 use origin_core::config::{Consistency, TokenSource};
-use origin_core::consul::Token;
 use origin_core::discovery::DiscoveryError;
+use origin_core::{Error, Secret};
 use origin_lab::FaultServer;
 use origin_servers::consul::{self, ClusterSetup, Setup};
 
@@ -106,7 +105,7 @@ fn case_003_40_44_without_a_right_nothing_is_found_and_a_revoked_token_is_said()
     let with = |secret: &str| {
         let secret = secret.to_owned();
         client::<Tokio>(&agent.url(), move |consul| {
-            consul.service_token = Token::new(&secret).map(TokenSource::Text);
+            consul.service_token = Secret::new(&secret).map(TokenSource::Text);
             consul.watch.wait = Duration::from_secs(1);
         })
         .build()

@@ -20,7 +20,7 @@ on_every_runtime! {
 
 fn with_redis<S: Subject>(agent: &str, redis: &redis::Redis, password: &str) -> Client<S> {
     let mut config = RedisConfig::at(&redis.url());
-    config.password = origin_core::redis::Password::new(password);
+    config.password = origin_core::Secret::exact(password);
     client::<S>(agent, |_| ()).configure(|c| c.redis = Some(config)).build().unwrap()
 }
 

@@ -3,7 +3,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::config::{CheckStatus, ConsulCheckConfig, InstanceScheme};
-use crate::consul::Token;
+use crate::secret::Secret;
 
 const RANDOM: [u8; 16] = [0xff; 16];
 
@@ -192,7 +192,7 @@ fn case_004_80_checks_stay_on_the_registered_host() {
 
 #[test]
 fn case_004_80_check_endpoints_may_need_a_token_or_tls() {
-    let token = Token::new("s3cret").unwrap();
+    let token = Secret::new("s3cret").unwrap();
     let check = ConsulCheckConfig {
         scheme: InstanceScheme::Https,
         headers: [("Authorization".to_owned(), token)].into(),
@@ -281,7 +281,7 @@ fn every_field_is_checked_and_named() {
         (
             "r.checks[0].headers",
             refused(module(), |c| {
-                drop(c.checks[0].headers.insert("a b".into(), Token::new("x").unwrap()))
+                drop(c.checks[0].headers.insert("a b".into(), Secret::new("x").unwrap()))
             }),
         ),
         (

@@ -59,11 +59,7 @@ fn every_field_is_checked_and_named() {
         ),
         (
             "consul.agent_token: ",
-            refused(|c| c.agent_token = Token::new("hunter2\u{1}").map(TokenSource::Text)),
-        ),
-        (
-            "consul.agent_token: ",
-            refused(|c| c.agent_token = Token::new(HIDDEN).map(TokenSource::Text)),
+            refused(|c| c.agent_token = Secret::new("hunter2\u{1}").map(TokenSource::Text)),
         ),
         (
             "consul.templates[0].source: ",

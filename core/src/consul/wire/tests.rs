@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::ConsulConfig;
 use crate::config::consul::TokenSource;
-use crate::consul::Token;
+use crate::secret::Secret;
 
 fn head(pairs: &[(&'static str, &str)]) -> Head {
     let mut headers = HeaderMap::new();
@@ -48,7 +48,7 @@ fn stale_replies_have_an_age_limit() {
 
 #[test]
 fn case_003_42_each_class_has_its_token_and_none_is_in_a_url() {
-    let token = |text| Some(TokenSource::Text(Token::new(text).unwrap()));
+    let token = |text| Some(TokenSource::Text(Secret::new(text).unwrap()));
     let sent = |agent: Option<TokenSource>, service: Option<TokenSource>, class| {
         let config =
             ConsulConfig { agent_token: agent, service_token: service, ..ConsulConfig::default() };

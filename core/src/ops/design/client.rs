@@ -164,7 +164,7 @@ macro_rules! client {
 
             /// `Authorization: Bearer` of every request, which is printed nowhere.
             #[must_use]
-            pub fn bearer(self, token: &$crate::vault::Token) -> Self {
+            pub fn bearer(self, token: &$crate::secret::Secret) -> Self {
                 self.change(|api| api.bearer(token))
             }
 

@@ -7,7 +7,7 @@ use super::client::ids;
 use super::wire::{Fields, list, nullable};
 use crate::ops::Caller;
 use crate::ops::rest::Operation;
-use crate::vault::Token;
+use crate::secret::Secret;
 
 client! {
     /// The knowledge service. Its published server takes the number of a user for a token:
@@ -170,7 +170,7 @@ impl<C: Caller> Knowledge<C> {
     /// and a server that wants proof is given another by [`Knowledge::bearer`].
     #[must_use]
     pub fn acting_as(self, user_id: i64) -> Self {
-        match Token::new(&user_id.to_string()) {
+        match Secret::new(&user_id.to_string()) {
             Some(token) => self.bearer(&token),
             None => self,
         }

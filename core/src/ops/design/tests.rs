@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::error::Error;
 use crate::ops::fake::Fake;
-use crate::vault::Token;
+use crate::secret::Secret;
 
 const PASSWORD: &str = "pl4nted-password";
 
@@ -17,8 +17,8 @@ fn server(status: u16, body: &str) -> Fake {
     Fake::new(move |_| (status, body.clone()))
 }
 
-fn token() -> Token {
-    Token::new("pl4nted-token").unwrap()
+fn token() -> Secret {
+    Secret::new("pl4nted-token").unwrap()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::client::ids;
 use super::wire::{Fields, list, nullable};
 use crate::ops::{Caller, encode_query};
-use crate::vault::Token;
+use crate::secret::Secret;
 use crate::vault::wire::Object;
 
 client! {
@@ -76,10 +76,10 @@ impl<'de> Deserialize<'de> for Role {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Session {
     /// What requests are made with.
-    pub access_token: Token,
+    pub access_token: Secret,
     /// What [`Users::refresh`] takes, where there is one.
     #[serde(default)]
-    pub refresh_token: Option<Token>,
+    pub refresh_token: Option<Secret>,
     /// `bearer`, as a rule.
     #[serde(default)]
     pub token_type: Option<String>,
@@ -134,7 +134,7 @@ impl<C: Caller> Users<C> {
     }
 
     /// New tokens for a refresh token. Not repeated: the token may be good for one use.
-    pub fn refresh(&self, refresh_token: &Token) -> C::Reply<Session> {
+    pub fn refresh(&self, refresh_token: &Secret) -> C::Reply<Session> {
         let operation = self.0.api.post("refresh", "/token/refresh");
         let operation = operation.json(&json!({"refresh_token": refresh_token.expose()}));
         operation.with(|response| Ok(response.ok()?.json::<Object<_>>()?.0))

@@ -55,7 +55,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::Caller;
 use crate::correlation::Correlation;
-use crate::vault::Token;
+use crate::secret::Secret;
 
 pub use operation::Operation;
 
@@ -131,7 +131,7 @@ impl<C: Caller> Api<C> {
     /// `Authorization: Bearer` of every request, which is printed nowhere. A token that cannot be
     /// the value of a header shows with the first call.
     #[must_use]
-    pub fn bearer(self, token: &Token) -> Api<C> {
+    pub fn bearer(self, token: &Secret) -> Api<C> {
         self.change(|rules| match token.bearer() {
             Some(value) => drop(rules.headers.insert(AUTHORIZATION, value)),
             None => rules.mistake = Some("the token cannot be the value of a header".to_owned()),

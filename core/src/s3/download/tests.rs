@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::StorageConfig;
-use crate::s3::SecretText;
+use crate::secret::Secret;
 
 const OBJECT: &[u8] = b"abcdef";
 
@@ -269,7 +269,7 @@ fn a_part_of_an_object_goes_on_within_that_part() {
 fn the_clock_of_the_server_is_taken_once() {
     let config = StorageConfig {
         access_key: Some("k".to_owned()),
-        secret_key: SecretText::new("s"),
+        secret_key: Secret::new("s"),
         ..StorageConfig::default()
     };
     let settings = Arc::new(Settings::of(&config, "storage", |_| None).unwrap());

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::StorageConfig;
-use crate::s3::SecretText;
+use crate::secret::Secret;
 
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 /// 2013-05-24T00:00:00Z.
@@ -17,7 +17,7 @@ const HOST_OF_EXAMPLES: &str = "examplebucket.s3.amazonaws.com";
 fn settings(change: impl FnOnce(&mut StorageConfig)) -> Arc<Settings> {
     let mut config = StorageConfig {
         access_key: Some("AKIAIOSFODNN7EXAMPLE".to_owned()),
-        secret_key: SecretText::new(SECRET),
+        secret_key: Secret::new(SECRET),
         ..StorageConfig::default()
     };
     change(&mut config);
@@ -144,7 +144,7 @@ fn nobody_signs_nothing_and_a_server_sets_the_clock() {
 
 #[test]
 fn case_000_45_what_is_secret_is_sent_and_never_printed() {
-    let settings = settings(|c| c.session_token = SecretText::new("t0ken+of/session"));
+    let settings = settings(|c| c.session_token = Secret::new("t0ken+of/session"));
     let signer = Signer::new(&settings, b"").unwrap();
     let mut signed = request("GET", "https://h/b/k", &[]);
     signer.sign(&mut signed, DAY);

@@ -3,15 +3,16 @@
 use super::{Who, content};
 use crate::job::JobOutcome;
 use crate::outcome::Fault;
+use crate::secret::Secret;
 use crate::vault::event::{Trouble, What};
 use crate::vault::leases::Deed;
-use crate::vault::{Settings, Token, VaultError, auth, keeper, lease, leases, wire};
+use crate::vault::{Settings, VaultError, auth, keeper, lease, leases, wire};
 
 /// The answer to whichever machine, and the token or credential that came with it.
 pub(super) struct Read {
     pub keeper: Option<keeper::Answer>,
     pub lease: Option<leases::Answer>,
-    pub token: Option<Token>,
+    pub token: Option<Secret>,
 }
 
 impl Read {
@@ -25,7 +26,7 @@ impl Read {
         }
     }
 
-    fn keeper(answer: keeper::Answer, token: Option<Token>) -> Read {
+    fn keeper(answer: keeper::Answer, token: Option<Secret>) -> Read {
         Read { keeper: Some(answer), lease: None, token }
     }
 }
@@ -63,7 +64,7 @@ pub(super) fn keeper(settings: &Settings, what: What, outcome: &JobOutcome) -> R
         let renewable = grant.renewable && grant.uses == 0;
         (keeper::Answer::Granted { lease: grant.lease, renewable }, Some(grant.token))
     };
-    let read: Result<(keeper::Answer, Option<Token>), VaultError> = match what {
+    let read: Result<(keeper::Answer, Option<Secret>), VaultError> = match what {
         What::LogIn => auth::parse_login(settings, status, body).map(granted),
         // The token stays: what a renewal repeats is the same one.
         What::Renew => {

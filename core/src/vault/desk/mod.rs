@@ -24,7 +24,6 @@ use super::keeper::{self, How, Keeper, Stage};
 use super::lease::{self, Lease, LeaseId};
 use super::leases::{self, Deed, Leases};
 use super::settings::{Auth, Settings};
-use super::token::Token;
 use super::wire::{Api, Exchange};
 use super::{VaultError, auth};
 use crate::address::Address;
@@ -33,6 +32,7 @@ use crate::job::{Job, JobId, JobOutcome, Poll, Work};
 use crate::notice::{self, Notices};
 use crate::ops::secrets::SERVICE;
 use crate::rng::Pcg32;
+use crate::secret::Secret;
 use crate::time::Time;
 
 /// Marks the numbers of its jobs: those of discovery count up from zero, those of registrations
@@ -48,7 +48,7 @@ pub struct Rules {
     keeper: keeper::Settings,
     leases: leases::Settings,
     /// The token, or the secret id of the login.
-    given: Option<Token>,
+    given: Option<Secret>,
 }
 
 impl Rules {
@@ -64,7 +64,7 @@ impl Rules {
     ) -> Result<Rules, ConfigError> {
         let vault = Settings::of(config, path)?;
         let name = vault.auth().env();
-        let given = name.and_then(|name| variable(name)).and_then(|text| Token::new(&text));
+        let given = name.and_then(|name| variable(name)).and_then(|text| Secret::new(&text));
         if let (Auth::AppRole { env: Some(name), .. }, None) = (vault.auth(), &given) {
             let field = format!("{path}.auth.approle.secret_id_env");
             return Err(ConfigError::new(field, format!("the variable {name:?} is not set")));
@@ -74,7 +74,7 @@ impl Rules {
 
     /// The rules for a token that the program gives, or will give.
     #[must_use]
-    pub fn with(vault: Settings, given: Option<Token>) -> Rules {
+    pub fn with(vault: Settings, given: Option<Secret>) -> Rules {
         let how = match vault.auth() {
             Auth::Given | Auth::Env(_) => How::Given,
             Auth::File { poll, .. } => How::File { poll: *poll },
@@ -88,7 +88,7 @@ impl Rules {
     ///
     /// # Errors
     /// The settings, which stand at `path`, get it from elsewhere: which of the two is meant?
-    pub fn given(self, token: Token, path: &str) -> Result<Rules, ConfigError> {
+    pub fn given(self, token: Secret, path: &str) -> Result<Rules, ConfigError> {
         match self.vault.auth() {
             Auth::Given => Ok(Rules { given: Some(token), ..self }),
             other => {
@@ -128,9 +128,9 @@ pub struct Desk {
     keeper: Keeper,
     leases: Leases,
     /// The token, and what the file of the token last held.
-    token: Option<Token>,
+    token: Option<Secret>,
     /// What the next login takes: a secret id or a JWT.
-    credential: Option<Token>,
+    credential: Option<Secret>,
     nodes: Vec<Address>,
     node: usize,
     out: Vec<Out>,
@@ -210,7 +210,7 @@ impl Desk {
 
     /// The token to be sent now; `None`: there is none.
     #[must_use]
-    pub fn token(&self, now: Time) -> Option<&Token> {
+    pub fn token(&self, now: Time) -> Option<&Secret> {
         self.token.as_ref().filter(|_| self.keeper.holds(now))
     }
 
@@ -234,7 +234,7 @@ impl Desk {
     }
 
     /// The program gives another token.
-    pub fn give(&mut self, now: Time, token: Token) {
+    pub fn give(&mut self, now: Time, token: Secret) {
         self.token = Some(token);
         self.keeper.given(now);
         self.out.retain(|out| matches!(out.who, Who::Lease(_)));
@@ -369,7 +369,7 @@ impl Desk {
             What::Read => {
                 let path = settings.auth().file().cloned();
                 let path = path.ok_or_else(|| VaultError::field("auth", "there is no file"))?;
-                return Ok(Work::Read { path, most: Token::MOST });
+                return Ok(Work::Read { path, most: Secret::MOST });
             }
             What::LogIn => auth::login(settings, self.credential.as_ref())?,
             What::LookUp => auth::look_up(&own()?)?,
@@ -472,8 +472,8 @@ impl Desk {
 }
 
 /// The content of a file, as a token.
-fn content(bytes: Option<&Bytes>) -> Option<Token> {
-    bytes.and_then(|bytes| Token::read(bytes))
+fn content(bytes: Option<&Bytes>) -> Option<Secret> {
+    bytes.and_then(|bytes| Secret::read(bytes))
 }
 
 /// What a driver shows of it: never the token itself.

@@ -157,7 +157,7 @@ fn jobs_are_told_from_those_of_others() {
 
 #[test]
 fn a_token_of_the_program_and_one_from_elsewhere_are_refused_together() {
-    let token = || Token::new("pl4nted").unwrap();
+    let token = || Secret::new("pl4nted").unwrap();
     let rules = |auth| Rules::of(&config(auth), "vault", |_| None).unwrap();
     let error = rules(approle()).given(token(), "vault").unwrap_err();
     assert_eq!(error.field, "vault.auth");
@@ -208,7 +208,7 @@ fn case_000_03_a_token_of_the_environment_is_used_at_once_and_an_empty_one_is_no
     let empty = Rules::of(&config(auth), "vault", |_| Some(" ".to_owned())).unwrap();
     let mut d = Desk::new(empty, 1);
     assert!(d.token(now).is_none() && matches!(d.poll(now), Poll::Wait(Time::NEVER)));
-    d.give(now, Token::new("later").unwrap());
+    d.give(now, Secret::new("later").unwrap());
     assert!(d.token(now).is_some() && matches!(d.poll(now), Poll::Run(_)));
 }
 
@@ -363,7 +363,7 @@ proptest! {
         for (what, millis, byte) in steps {
             match byte {
                 0..10 => d.doubt(now),
-                10..15 => d.give(now, Token::new("g").unwrap()),
+                10..15 => d.give(now, Secret::new("g").unwrap()),
                 15..18 => d.close(now),
                 18..40 => {
                     let id = LeaseId::new(&format!("a/{byte}")).unwrap();
