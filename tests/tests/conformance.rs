@@ -23,6 +23,8 @@ mod abreast;
 mod bodies;
 #[path = "conformance/bridge.rs"]
 mod bridge;
+#[path = "conformance/bridge_more.rs"]
+mod bridge_more;
 #[path = "conformance/cache.rs"]
 mod cache;
 #[path = "conformance/cache_edges.rs"]
@@ -43,6 +45,13 @@ mod drops;
 mod grpc_checks;
 #[path = "conformance/hostile.rs"]
 mod hostile;
+#[path = "conformance/hostile_operations.rs"]
+mod hostile_operations;
+// Every operation by name; the core goes through the same list.
+#[path = "../../core/tests/operations/mod.rs"]
+mod operations;
+#[path = "conformance/pools.rs"]
+mod pools;
 #[path = "conformance/rotation.rs"]
 mod rotation;
 #[path = "conformance/safety.rs"]

@@ -23,7 +23,7 @@ use super::{
     BackoffConfig, BalanceConfig, BalanceKind, BreakerConfig, BudgetConfig, CheckKind,
     ChecksConfig, ClassesConfig, ConcurrencyConfig, ConcurrencyMode, DeadlineConfig,
     DeadlineHeader, FailoverConfig, FaultClass, Mode, OutlierConfig, Policy, PropagateConfig,
-    RetryConfig, StallConfig, TokensConfig,
+    QueueConfig, RetryConfig, StallConfig, TokensConfig,
 };
 
 /// The presets: name, and what it is.
@@ -114,6 +114,19 @@ fn omninode() -> Policy {
         },
         service_breaker: breaker.clone(),
         breaker,
+        // The pool of the contract: 100 connections, and whoever finds none waits for one.
+        concurrency: ConcurrencyConfig {
+            mode: ConcurrencyMode::Static,
+            limit: 100,
+            ..ConcurrencyConfig::default()
+        },
+        queue: QueueConfig {
+            enabled: true,
+            capacity: 4_096,
+            max_wait: secs(30),
+            target: secs(30),
+            interval: secs(30),
+        },
         ..Policy::default()
     }
 }

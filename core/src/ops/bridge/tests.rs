@@ -384,7 +384,8 @@ fn case_001_05_70_the_configuration_of_the_contract_keeps_what_is_there() {
     let mut config = Config::default();
     configure(&mut config, |name| {
         (name == TREE_URL_VARIABLE).then(|| "http://tree:1/ ".to_owned())
-    });
+    })
+    .unwrap();
     let stamping = &config.services[stamping::SERVICE];
     assert_eq!(stamping.endpoints[0].address, STAMPING_URL);
     let policy = stamping.policy.as_ref().unwrap();
@@ -395,11 +396,12 @@ fn case_001_05_70_the_configuration_of_the_contract_keeps_what_is_there() {
     config.check().unwrap();
     // Twice is as good as once, and nothing of one's own is lost.
     let before = config.clone();
-    configure(&mut config, |_| Some("http://other".to_owned()));
+    let url = |name: &str| name.ends_with("URL").then(|| "http://other".to_owned());
+    configure(&mut config, url).unwrap();
     assert_eq!(config, before);
     // With discovery, that says where services are, unless a variable does.
     let mut config = Config { discovery: Some(Default::default()), ..Config::default() };
-    configure(&mut config, |_| None);
+    configure(&mut config, |_| None).unwrap();
     assert!(config.services[tree::SERVICE].endpoints.is_empty());
 }
 

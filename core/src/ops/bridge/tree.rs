@@ -65,6 +65,12 @@ impl<C: Caller> OnexTree<C> {
         OnexTree { api: self.api.correlated(id), ..self.clone() }
     }
 
+    /// For operations that are not here.
+    #[must_use]
+    pub fn api(&self) -> &Api<C> {
+        &self.api
+    }
+
     pub(super) fn words(&self) -> &Words {
         &self.words
     }
@@ -105,6 +111,7 @@ impl<C: Caller> OnexTree<C> {
     }
 
     /// What the service says of its health. It is healthy even without a tree: see `tree_loaded`.
+    /// Whatever else comes is [`Error::is_unavailable`].
     pub fn health_check(&self) -> C::Reply<Health> {
         self.api.get("health_check", "/health").with(|response| health("health_check", response))
     }
