@@ -35,6 +35,8 @@ mod certificates;
 mod checks;
 #[path = "conformance/custom_checks.rs"]
 mod custom_checks;
+#[path = "conformance/design_more.rs"]
+mod design_more;
 #[path = "conformance/design_synapse.rs"]
 mod design_synapse;
 #[path = "conformance/discovery.rs"]

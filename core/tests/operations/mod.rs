@@ -16,6 +16,11 @@ use origin_core::ops::Composer;
 /// A caller whose replies can be waited for on the spot.
 pub(crate) trait Waits: Composer {
     fn wait<T: Send + 'static>(&self, reply: Self::Reply<T>) -> Result<T, Error>;
+
+    /// What came of it as text. A benchmark has other things to do with it.
+    fn done<T: Debug + Send + 'static>(&self, reply: Self::Reply<T>) -> Result<String, Error> {
+        self.wait(reply).map(|value| format!("{value:?}"))
+    }
 }
 
 /// What an operation makes of the body of a success.
@@ -111,10 +116,6 @@ pub(crate) const SERVICES: [&str; 11] = [
     "marketplace-service",
 ];
 
-fn shown<T: Debug>(result: Result<T, Error>) -> Result<String, Error> {
-    result.map(|value| format!("{value:?}"))
-}
-
 /// A list of operations: name, what it reads, where the text goes, the good answer, what it needs,
 /// and the call.
 macro_rules! operations {
@@ -128,12 +129,12 @@ macro_rules! operations {
             good: $good,
             needs: &[$($need),*],
             run: |$caller: &C, $input: &crate::operations::Input<'_>| {
-                crate::operations::shown($caller.wait($reply))
+                $caller.done($reply)
             },
         }),*]
     };
 }
-pub(self) use operations;
+use operations;
 
 /// A caller that answers every request from a script, and keeps what was sent.
 pub(crate) mod fake {

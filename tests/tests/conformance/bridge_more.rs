@@ -23,6 +23,9 @@ on_every_runtime! {
     case_001_93_and_94_every_answer_is_bounded_in_time
     case_001_102_a_hash_says_what_a_line_of_a_log_needs
     case_001_27_28_time_limits_come_from_the_environment
+    case_001_28_a_limit_for_one_call
+    case_001_90_91_three_kinds_of_error_can_be_told_apart
+    case_001_109_110_the_values_of_the_troubleshooting_take_effect
 }
 
 fn client<S: Subject>(stamps: &FaultServer, trees: &FaultServer) -> Client<S> {
@@ -121,11 +124,11 @@ fn case_001_93_and_94_every_answer_is_bounded_in_time<S: Subject>() {
     let servers = Bridge::start(Speaks::Clients).unwrap();
     let client = client::<S>(&servers.stamping, &servers.tree);
     let mut config = client.config();
+    config.policy.deadline.connect = Some(Duration::from_millis(200));
     for service in config.services.values_mut() {
         let policy = service.policy.get_or_insert_default();
         policy.deadline.total = Duration::from_millis(200);
         policy.deadline.attempt = Some(Duration::from_millis(200));
-        policy.deadline.connect = Some(Duration::from_millis(200));
     }
     client.reconfigure(config).unwrap();
     let slow = Mode::Drip { bytes: 100_000, every_ms: 20 };
@@ -145,6 +148,78 @@ fn case_001_93_and_94_every_answer_is_bounded_in_time<S: Subject>() {
         }
         assert!(began.elapsed() < Duration::from_secs(6), "{mode:?}: {:?}", began.elapsed());
     }
+}
+
+fn case_001_28_a_limit_for_one_call<S: Subject>() {
+    let servers = Bridge::start(Speaks::Clients).unwrap();
+    let client = client::<S>(&servers.stamping, &servers.tree);
+    let bridge = client.bridge();
+    servers.stamping.set(Mode::slow(600));
+    let limit = Duration::from_millis(100);
+    let hasty = S::wait(bridge.stamping().timeout(limit).generate_hash(b"x", None)).unwrap_err();
+    assert!(hasty.is_timeout() || hasty.is_unavailable(), "{hasty:?}");
+    // The next one has all the time there is.
+    assert!(S::wait(bridge.stamping().generate_hash(b"x", None)).is_ok());
+}
+
+fn case_001_90_91_three_kinds_of_error_can_be_told_apart<S: Subject>() {
+    let servers = Bridge::start(Speaks::Clients).unwrap();
+    let client = client::<S>(&servers.stamping, &servers.tree);
+    let mut config = client.config();
+    for service in config.services.values_mut() {
+        service.policy.as_mut().unwrap().service_breaker.mode = Breaking::Enforce;
+    }
+    client.reconfigure(config).unwrap();
+    let bridge = client.bridge();
+    let hash = || S::wait(bridge.stamping().generate_hash(b"x", None)).unwrap_err();
+    // A mistake of the caller's is neither, and opens nothing however often it is made.
+    servers.stamping.set(Mode::status(422));
+    for _ in 0..10 {
+        let error = hash();
+        assert!(!error.is_unavailable() && !error.is_circuit_open(), "{error:?}");
+        assert_eq!(error.status(), Some(422));
+    }
+    servers.stamping.set(Mode::ResetBeforeHead);
+    for _ in 0..5 {
+        let error = hash();
+        assert!(error.is_unavailable() && !error.is_circuit_open(), "{error:?}");
+    }
+    let before = servers.stamping.request_count();
+    let error = hash();
+    assert!(error.is_circuit_open() && error.is_unavailable(), "{error:?}");
+    assert_eq!(servers.stamping.request_count(), before, "an open breaker sends nothing");
+    let text = error.to_string();
+    assert!(text.contains(stamping::SERVICE), "{text}");
+}
+
+fn case_001_109_110_the_values_of_the_troubleshooting_take_effect<S: Subject>() {
+    let servers = Bridge::start(Speaks::Clients).unwrap();
+    let client = client::<S>(&servers.stamping, &servers.tree);
+    let mut config = client.config();
+    for service in config.services.values_mut() {
+        let policy = service.policy.as_mut().unwrap();
+        policy.service_breaker.mode = Breaking::Enforce;
+        policy.service_breaker.failures = Some(10);
+        policy.service_breaker.minimum_throughput = 10;
+        policy.service_breaker.open = Duration::from_secs(120);
+        policy.service_breaker.open_max = Duration::from_secs(120);
+        policy.retry.max_attempts = 5;
+        policy.retry.backoff.base = Duration::from_millis(1);
+        policy.retry.backoff.max = Duration::from_millis(2);
+    }
+    client.reconfigure(config).unwrap();
+    let bridge = client.bridge();
+    servers.stamping.set(Mode::status(503));
+    for call in 1..=10 {
+        let error = S::wait(bridge.stamping().generate_hash(b"x", None)).unwrap_err();
+        assert!(!error.is_circuit_open(), "call {call}: {error:?}");
+        assert_eq!(servers.stamping.request_count(), 5 * call);
+    }
+    let error = S::wait(bridge.stamping().generate_hash(b"x", None)).unwrap_err();
+    assert!(error.is_circuit_open(), "{error:?}");
+    let left = error.failure().unwrap().retry_in.unwrap();
+    let spans = Duration::from_secs(100)..=Duration::from_secs(120);
+    assert!(spans.contains(&left), "{left:?}");
 }
 
 fn case_001_102_a_hash_says_what_a_line_of_a_log_needs<S: Subject>() {

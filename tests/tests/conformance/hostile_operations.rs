@@ -137,6 +137,13 @@ fn case_x_11_another_shape_is_an_error_of_every_operation<S: Subject>() {
             let shown = String::from_utf8_lossy(&shape[..shape.len().min(60)]);
             let what = format!("{} and {shown}", one.name);
             match (one.reads, (one.run)(&client, &Input::PLAIN)) {
+                // A role may be its name alone.
+                (_, Ok(_))
+                    if one.name.starts_with("Users.create_role")
+                        && shape.first() == Some(&b'"') =>
+                {
+                    ()
+                }
                 (Reads::Fields, Ok(said)) if said != "None" => panic!("{what}: {said}"),
                 (Reads::Object, Ok(said)) if !object => panic!("{what}: {said}"),
                 (Reads::Maybe, Ok(said)) if !object && !shape.is_empty() => {
@@ -256,8 +263,8 @@ fn case_002_50_any_text_arrives_where_it_was_put<S: Subject>() {
         let first = |input: &Input<'_>| {
             server.reset_counts();
             let result = (one.run)(&client, input);
-            let seen = server.requests().into_iter().next();
-            (result, seen.map(|seen| segments(&seen.path)))
+            // Two may be under way at once, in whatever order.
+            (result, server.requests().iter().map(|seen| segments(&seen.path)).min())
         };
         let (good, plain) = first(&Input::PLAIN);
         assert!(good.is_ok(), "{}: {good:?}", one.name);

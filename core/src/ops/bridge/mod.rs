@@ -50,8 +50,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::{Flow, Step};
-use crate::error::Error;
 use crate::request::Response;
+
+// What the contract's package exports beside the clients (001-02); its three kinds of errors are
+// told apart by `is_circuit_open`, `is_unavailable` and the rest.
+pub use crate::config::BreakerConfig;
+pub use crate::error::Error;
+pub use crate::policy::breaker::{Breaker, State};
 
 pub use confidence::{Confidence, Level};
 pub use data::{

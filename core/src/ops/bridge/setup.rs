@@ -25,6 +25,8 @@ pub const STAMPING_HEALTH_TIMEOUT_VARIABLE: &str = "METADATA_STAMPING_HEALTH_CHE
 /// Variable of the seconds that a health check of `OnexTree` may take.
 pub const TREE_HEALTH_TIMEOUT_VARIABLE: &str = "ONEXTREE_HEALTH_CHECK_TIMEOUT_SECONDS";
 
+/// How long connecting may take where nobody says it.
+const CONNECT: Duration = Duration::from_secs(1);
 /// Longest span that a variable may give.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
@@ -65,7 +67,8 @@ const BOTH: [Wants; 2] = [
 ///   [`TREE_URL_VARIABLE`]; without that, and without discovery, the usual ones on this machine;
 /// - their policies, if they have none of their own: the preset `omninode`, which is 3 attempts
 ///   after 1 s and 2 s within 30 s, a breaker that opens after 5 failures for 60 s, and 100 calls
-///   at a time, while others wait; [`STAMPING_TIMEOUT_VARIABLE`] says another span than 30 s;
+///   at a time, while others wait; [`STAMPING_TIMEOUT_VARIABLE`] says another span than 30 s, and
+///   one below a second is the limit of connecting as well, where that has none;
 /// - profiles called `get_intelligence` and `health_check`, which those operations are under, where
 ///   [`INTELLIGENCE_TIMEOUT_VARIABLE`], [`STAMPING_HEALTH_TIMEOUT_VARIABLE`] and
 ///   [`TREE_HEALTH_TIMEOUT_VARIABLE`] name a span and there are no such profiles;
@@ -92,6 +95,7 @@ pub fn configure(
 ) -> Result<(), ConfigError> {
     let discovered = config.discovery.is_some();
     let cached = config.cache.is_some();
+    let mut shortest = None;
     for wants in &BOTH {
         let service = config.services.entry(wants.name.to_owned()).or_default();
         if service.endpoints.is_empty() {
@@ -106,6 +110,7 @@ pub fn configure(
         if service.policy.is_none() {
             let limit = wants.timeout.map(|key| span(&mut variable, key)).transpose()?.flatten();
             service.policy = Policy::preset("omninode").map(|policy| within(policy, limit));
+            shortest = limit.or(shortest);
         }
         for (operation, key) in wants.limited {
             if service.profiles.contains_key(*operation) {
@@ -120,6 +125,9 @@ pub fn configure(
             service.cache = Some(CacheConfig::default());
         }
     }
+    // Connecting has one limit for the whole client, and an attempt must not be shorter.
+    let connect = &mut config.policy.deadline.connect;
+    *connect = connect.or(shortest.filter(|limit| *limit < CONNECT));
     Ok(())
 }
 
@@ -143,7 +151,6 @@ fn within(mut policy: Policy, limit: Option<Duration>) -> Policy {
     if let Some(limit) = limit {
         policy.deadline.total = limit;
         policy.deadline.attempt = Some(limit);
-        policy.deadline.connect = policy.deadline.connect.map(|connect| connect.min(limit));
     }
     policy
 }

@@ -5,6 +5,8 @@
 //! stamps made of texts, health and metrics in envelopes. Answers of either are read in both modes.
 //! There are two default namespaces, one for hashes and one for stamps (001-09).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -92,6 +94,13 @@ impl<C: Caller> Stamping<C> {
     #[must_use]
     pub fn deduplicates(self, yes: bool) -> Stamping<C> {
         Stamping { repeat: yes, ..self }
+    }
+
+    /// The same service, each call within this instead of what the policy says: for one call,
+    /// `service.timeout(limit).health_check()`.
+    #[must_use]
+    pub fn timeout(&self, limit: Duration) -> Stamping<C> {
+        Stamping { api: self.api.timeout(limit), ..self.clone() }
     }
 
     /// The same service, all operations on behalf of what has this id.

@@ -10,6 +10,8 @@
 //! 404 there, which means that the operation is not supported and not that nothing was found:
 //! [`unsupported`] tells.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -57,6 +59,13 @@ impl<C: Caller> OnexTree<C> {
     #[must_use]
     pub fn healthy_words<'a>(self, words: impl IntoIterator<Item = &'a str>) -> OnexTree<C> {
         OnexTree { words: Words::new(words), ..self }
+    }
+
+    /// The same service, each call within this instead of what the policy says: for one call,
+    /// `service.timeout(limit).health_check()`.
+    #[must_use]
+    pub fn timeout(&self, limit: Duration) -> OnexTree<C> {
+        OnexTree { api: self.api.timeout(limit), ..self.clone() }
     }
 
     /// The same service, all operations on behalf of what has this id.
