@@ -123,8 +123,9 @@ fn omninode() -> Policy {
         queue: QueueConfig {
             enabled: true,
             capacity: 4_096,
-            max_wait: secs(30),
-            target: secs(30),
+            // A third of the call is left for the attempt.
+            max_wait: secs(20),
+            target: secs(20),
             interval: secs(30),
         },
         ..Policy::default()

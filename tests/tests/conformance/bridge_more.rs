@@ -8,7 +8,7 @@ use origin_core::config::Mode as Breaking;
 use origin_core::ops::bridge::{
     Bridge as Both, IntelligenceQuery, PageOf, QueryKind, Stamping, stamping, tree,
 };
-use origin_core::{ConfigError, Error};
+use origin_core::{Config, ConfigError, Error};
 use origin_driver::Client;
 use origin_lab::{FaultServer, Mode};
 use origin_tests::bridge::{Bridge, Speaks};
@@ -29,6 +29,14 @@ on_every_runtime! {
 }
 
 fn client<S: Subject>(stamps: &FaultServer, trees: &FaultServer) -> Client<S> {
+    changed(stamps, trees, |_| ())
+}
+
+fn changed<S: Subject>(
+    stamps: &FaultServer,
+    trees: &FaultServer,
+    change: impl FnOnce(&mut Config),
+) -> Client<S> {
     Client::<S>::builder()
         .endpoint(stamping::SERVICE, stamps.url())
         .endpoint(tree::SERVICE, trees.url())
@@ -41,6 +49,7 @@ fn client<S: Subject>(stamps: &FaultServer, trees: &FaultServer) -> Client<S> {
                 policy.breaker.mode = Breaking::Disabled;
                 policy.service_breaker.mode = Breaking::Disabled;
             }
+            change(config);
         })
         .build()
         .unwrap()
@@ -122,15 +131,14 @@ fn case_001_55_a_health_check_that_fails_in_whatever_way_is_unavailable<S: Subje
 
 fn case_001_93_and_94_every_answer_is_bounded_in_time<S: Subject>() {
     let servers = Bridge::start(Speaks::Clients).unwrap();
-    let client = client::<S>(&servers.stamping, &servers.tree);
-    let mut config = client.config();
-    config.policy.deadline.connect = Some(Duration::from_millis(200));
-    for service in config.services.values_mut() {
-        let policy = service.policy.get_or_insert_default();
-        policy.deadline.total = Duration::from_millis(200);
-        policy.deadline.attempt = Some(Duration::from_millis(200));
-    }
-    client.reconfigure(config).unwrap();
+    let limit = Duration::from_millis(200);
+    let client = changed::<S>(&servers.stamping, &servers.tree, |config| {
+        config.policy.deadline.connect = Some(limit);
+        for service in config.services.values_mut() {
+            let policy = service.policy.get_or_insert_default();
+            (policy.deadline.total, policy.deadline.attempt) = (limit, Some(limit));
+        }
+    });
     let slow = Mode::Drip { bytes: 100_000, every_ms: 20 };
     for mode in [Mode::HangBeforeHead, Mode::HangAfterHead, slow] {
         servers.stamping.set(mode.clone());
@@ -206,6 +214,8 @@ fn case_001_109_110_the_values_of_the_troubleshooting_take_effect<S: Subject>() 
         policy.retry.max_attempts = 5;
         policy.retry.backoff.base = Duration::from_millis(1);
         policy.retry.backoff.max = Duration::from_millis(2);
+        // With waits of seconds nobody repeats more than ten times a second.
+        policy.budget.enabled = false;
     }
     client.reconfigure(config).unwrap();
     let bridge = client.bridge();

@@ -151,6 +151,10 @@ fn within(mut policy: Policy, limit: Option<Duration>) -> Policy {
     if let Some(limit) = limit {
         policy.deadline.total = limit;
         policy.deadline.attempt = Some(limit);
+        // Who has waited for a place still needs the time of an attempt.
+        let wait = policy.queue.max_wait.min(limit / 3 * 2).max(Duration::from_millis(1));
+        policy.queue.max_wait = wait;
+        policy.queue.target = policy.queue.target.min(wait);
     }
     policy
 }

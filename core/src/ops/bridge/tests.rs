@@ -494,6 +494,7 @@ fn case_001_27_28_variables_say_how_long_things_may_take() {
     assert_eq!(total(&tree.profiles["get_intelligence"]), Duration::from_millis(500));
     assert_eq!((tree.profiles.len(), config.policy.deadline.connect), (1, None));
     config.check().unwrap();
+    assert!(tree.profiles["get_intelligence"].queue.max_wait < Duration::from_millis(500));
     for (key, service) in [
         (STAMPING_HEALTH_TIMEOUT_VARIABLE, stamping::SERVICE),
         (TREE_HEALTH_TIMEOUT_VARIABLE, tree::SERVICE),
