@@ -99,6 +99,8 @@ fn omninode() -> Policy {
         },
         retry: RetryConfig {
             max_attempts: 3,
+            // The contract has one endpoint and one number: raised, it is what is seen there.
+            attempts_per_endpoint: 16,
             on: ClassesConfig {
                 faults: vec![Connect, Tls, Timeout, Reset],
                 statuses: vec![503],
@@ -151,6 +153,8 @@ fn designsynapse() -> Policy {
         deadline: DeadlineConfig { total, attempt: Some(secs(30)), ..DeadlineConfig::default() },
         retry: RetryConfig {
             max_attempts: 3,
+            // The contract has one endpoint and one number: raised, it is what is seen there.
+            attempts_per_endpoint: 16,
             on: ClassesConfig {
                 faults: vec![FaultClass::Connect, FaultClass::Tls, FaultClass::Timeout],
                 statuses: vec![],

@@ -223,7 +223,7 @@ fn case_001_109_110_the_values_of_the_troubleshooting_take_effect<S: Subject>() 
     for call in 1..=10 {
         let error = S::wait(bridge.stamping().generate_hash(b"x", None)).unwrap_err();
         assert!(!error.is_circuit_open(), "call {call}: {error:?}");
-        assert_eq!(servers.stamping.request_count(), 5 * call);
+        assert_eq!(servers.stamping.request_count(), 5 * call, "{error}");
     }
     let error = S::wait(bridge.stamping().generate_hash(b"x", None)).unwrap_err();
     assert!(error.is_circuit_open(), "{error:?}");
