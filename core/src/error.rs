@@ -153,6 +153,13 @@ pub enum Error {
         /// Their names.
         services: Vec<Arc<str>>,
     },
+    /// Theirs: a service was asked how it is, and what it answered is no health. To who asks that
+    /// it is as unavailable as one that cannot be reached.
+    #[error("the health check failed: {error}")]
+    Health {
+        /// What came instead: [`Error::Status`] or [`Error::Decode`].
+        error: Box<Error>,
+    },
     /// Yours: the service is not registered, or deregistered, here. Nothing was sent.
     #[error("consul: {0}")]
     Registration(#[from] Refused),
@@ -255,6 +262,7 @@ impl Error {
             Error::Refused(failure) | Error::Deadline(failure) | Error::Exhausted(failure) => {
                 Some(failure)
             }
+            Error::Health { error } => error.failure(),
             _ => None,
         }
     }
@@ -264,6 +272,7 @@ impl Error {
     pub fn service(&self) -> Option<&str> {
         match self {
             Error::Config(_) => None,
+            Error::Health { error } => error.service(),
             Error::NotHealthy { services } => services.first().map(|service| &**service),
             Error::Consul { .. } | Error::Registration(_) => Some(crate::ops::consul::SERVICE),
             Error::Storage { .. } => Some(crate::ops::storage::SERVICE),
@@ -288,6 +297,7 @@ impl Error {
             | Error::Consul { report: Some(report), .. }
             | Error::Storage { report: Some(report), .. }
             | Error::Vault { report: Some(report), .. } => Some(report),
+            Error::Health { error } => error.report(),
             _ => self.failure().map(|failure| &failure.report),
         }
     }
@@ -314,6 +324,7 @@ impl Error {
     pub fn said(&self) -> Option<&Said> {
         match self {
             Error::Status { said, .. } | Error::Rejected { said, .. } => Some(said),
+            Error::Health { error } => error.said(),
             _ => None,
         }
     }
@@ -357,6 +368,7 @@ impl Error {
         match self {
             Error::Status { status, .. } | Error::Rejected { status, .. } => Some(*status),
             Error::Storage { error, .. } => Some(error.status),
+            Error::Health { error } => error.status(),
             _ => match self.report()?.attempts.last()?.outcome {
                 crate::outcome::Outcome::Answered { status, .. } => Some(status),
                 crate::outcome::Outcome::Failed { .. } => None,
@@ -373,6 +385,7 @@ impl Error {
             Error::Consul { error, .. } => error.retryable(),
             Error::Storage { error, .. } => error.retryable(),
             Error::Vault { error, .. } => error.retryable(),
+            Error::Health { error } => error.is_retryable(),
             _ => self.failure().is_some_and(|f| f.why != Why::NotRepeatable),
         }
     }
@@ -380,7 +393,7 @@ impl Error {
     /// "Service unavailable": no answer could be had, whoever is to blame.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Error::Discovery { .. } | Error::NotHealthy { .. })
+        matches!(self, Error::Discovery { .. } | Error::NotHealthy { .. } | Error::Health { .. })
             || self.failure().is_some()
     }
 
@@ -447,6 +460,7 @@ impl Error {
             }
             Error::Storage { .. } => "see what storage says about the request",
             Error::Vault { error, .. } => error.next().text(),
+            Error::Health { error } => error.advice(),
             Error::Registration(_) => "correct what it names",
         }
     }

@@ -41,6 +41,9 @@ pub struct Request {
     pub wish: Option<Box<Wish>>,
     /// What it belongs to; `None`: an id is made.
     pub correlation: Option<Correlation>,
+    /// Which operation of a typed client it is. It is under the profile of that name, where the
+    /// service has one.
+    pub operation: Option<&'static str>,
     /// What signs each attempt of it, at the place and the time that attempt is made.
     pub signer: Option<Box<Signer>>,
 }
@@ -61,6 +64,7 @@ impl Request {
             max_body: None,
             wish: None,
             correlation: None,
+            operation: None,
             signer: None,
         }
     }

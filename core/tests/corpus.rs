@@ -3,6 +3,8 @@
 //! only what the target itself checks is asked.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, clippy::disallowed_types)] // test code
 
+#[path = "operations/mod.rs"]
+mod operations;
 #[path = "parsers/mod.rs"]
 mod parsers;
 
@@ -96,6 +98,7 @@ replays! {
     x_11_environment: "environment",
     x_11_kept: "kept",
     x_11_origin_toml: "origin_toml",
+    x_11_any_operation: "operations",
     x_11_origin_vault: "origin_vault",
     x_11_words_about_breakers: "redis_record",
     case_004_46_lists_of_instances: "redis_value",

@@ -2,6 +2,8 @@
 //! named in `ORIGIN_FUZZ_TARGET`. `fuzz/run` sets it.
 #![no_main]
 
+#[path = "../../core/tests/operations/mod.rs"]
+mod operations;
 #[path = "../../core/tests/parsers/mod.rs"]
 mod parsers;
 

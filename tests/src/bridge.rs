@@ -202,6 +202,32 @@ fn stamping(speaks: Speaks, shared: &Shared, request: &Request) -> Answer {
             success(&json!({"status": "healthy", "components": {}, "uptime_seconds": 1}))
         }
         ("GET", "/health") => Answer::json(200, &json!({"status": "healthy"})),
+        ("POST", "/validate-protocol") if server => {
+            let Some(content) = body.get("content").and_then(Value::as_str) else {
+                return unprocessable("content");
+            };
+            let valid = !content.contains("tampered");
+            let level = if valid { "full" } else { "none" };
+            success(&json!({"validation_result": {"is_valid": valid, "protocol_version": "1.0",
+                "compliance_level": level, "issues": [], "recommendations": []}}))
+        }
+        ("GET", route) if server && route.starts_with("/namespace/") => {
+            let pages = json!({"limit": 50, "offset": 0, "total": 0, "has_more": false});
+            success(&json!({"namespace": &route["/namespace/".len()..], "total_stamps": 0,
+                "stamps": [], "pagination": pages}))
+        }
+        ("GET", "/health/live") if server => {
+            success(&json!({"status": "alive", "uptime_seconds": 1, "timestamp": "t"}))
+        }
+        // Their errors come as answers of 200.
+        ("POST", "/transform/stamp" | "/transform/validate") if server => {
+            if body.get("transformer").is_none() {
+                let error = json!({"status": "error", "data": null, "error": PLANTED});
+                return Answer::json(200, &error);
+            }
+            success(&json!({"transformer": body["transformer"]}))
+        }
+        ("GET", "/transformers" | "/schemas") if server => success(&json!({"lines": "1"})),
         ("GET", "/health/ready") if server => {
             let data = json!({"components": {}, "overall_ready": false});
             Answer::json(200, &json!({"status": "partial", "data": data}))
@@ -282,6 +308,32 @@ fn tree(speaks: Speaks, shared: &Shared, request: &Request) -> Answer {
                 "relationships": [{"type": "imports"}],
                 "metadata": {"tree_loaded": true, "analysis_time_ms": 1.5},
             }))
+        }
+        ("GET", "/", Speaks::Server) => {
+            success(&json!({"service": "onextree", "version": "1", "status": "no_tree_loaded"}))
+        }
+        ("POST", "/generate", Speaks::Server) => match text("project_root") {
+            Some("/missing") => Answer::json(400, &json!({"detail": "no such path"})),
+            Some(_) => Answer::json(
+                200,
+                &json!({"success": true, "total_files": 12,
+                "total_directories": 3, "total_size_mb": 0.5, "generation_time_ms": 1.5}),
+            ),
+            None => unprocessable("project_root"),
+        },
+        ("POST", "/query", Speaks::Server) => {
+            let kind = body.get("query_type").cloned().unwrap_or_default();
+            let Some(query) = text("query") else { return unprocessable("query") };
+            let found = json!({"path": format!("src/{query}"), "name": query, "type": "file",
+                "size": 7, "extension": "rs"});
+            Answer::json(
+                200,
+                &json!({"success": true, "query": query, "query_type": kind,
+                "results": [found], "count": 1, "execution_time_ms": 0.1}),
+            )
+        }
+        ("GET", "/stats", Speaks::Server) => {
+            Answer::json(200, &json!({"tree_loaded": true, "statistics": {"files": 12}}))
         }
         ("POST", "/knowledge/query", Speaks::Clients) => {
             success(&json!({"results": [text("query")], "paths": null, "metadata": {}}))

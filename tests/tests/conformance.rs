@@ -23,6 +23,8 @@ mod abreast;
 mod bodies;
 #[path = "conformance/bridge.rs"]
 mod bridge;
+#[path = "conformance/bridge_more.rs"]
+mod bridge_more;
 #[path = "conformance/cache.rs"]
 mod cache;
 #[path = "conformance/cache_edges.rs"]
@@ -33,6 +35,8 @@ mod certificates;
 mod checks;
 #[path = "conformance/custom_checks.rs"]
 mod custom_checks;
+#[path = "conformance/design_more.rs"]
+mod design_more;
 #[path = "conformance/design_synapse.rs"]
 mod design_synapse;
 #[path = "conformance/discovery.rs"]
@@ -43,6 +47,13 @@ mod drops;
 mod grpc_checks;
 #[path = "conformance/hostile.rs"]
 mod hostile;
+#[path = "conformance/hostile_operations.rs"]
+mod hostile_operations;
+// Every operation by name; the core goes through the same list.
+#[path = "../../core/tests/operations/mod.rs"]
+mod operations;
+#[path = "conformance/pools.rs"]
+mod pools;
 #[path = "conformance/rotation.rs"]
 mod rotation;
 #[path = "conformance/safety.rs"]

@@ -56,6 +56,7 @@ impl<R: Runtime> Client<R> {
             identity: None,
             expect: Expectations::new(),
             customs: Customs::new(),
+            trouble: None,
             runtime: std::marker::PhantomData,
         }
     }
@@ -225,6 +226,8 @@ pub struct Builder<R> {
     identity: Option<Identity>,
     expect: Expectations,
     customs: Customs,
+    /// What was found wrong on the way, for [`Builder::build`].
+    trouble: Option<ConfigError>,
     runtime: std::marker::PhantomData<fn() -> R>,
 }
 
@@ -279,11 +282,13 @@ impl<R: Runtime> Builder<R> {
 
     /// Fills in what the services of the `OmniNode` bridge need: addresses from
     /// `METADATA_STAMPING_SERVICE_URL` and `ONEXTREE_SERVICE_URL`, or the usual ports of this
-    /// machine; their retries, breakers and cache. What is configured already is kept, so this comes
-    /// last: see [`origin_core::ops::bridge::configure`].
+    /// machine; their retries, time limits, breakers and cache. What is configured already is kept,
+    /// so this comes last: see [`origin_core::ops::bridge::configure`]. A variable that cannot be
+    /// used is an error of [`Builder::build`].
     #[must_use]
     pub fn bridge(mut self) -> Self {
-        bridge::configure(&mut self.config, |name| std::env::var(name).ok());
+        let done = bridge::configure(&mut self.config, |name| std::env::var(name).ok());
+        self.trouble = self.trouble.or(done.err());
         self
     }
 
@@ -387,6 +392,7 @@ impl<R: Runtime> Builder<R> {
     /// # Errors
     /// [`ConfigError`], naming the field and the reason.
     pub fn build(self) -> Result<Client<R>, ConfigError> {
+        self.trouble.map_or(Ok(()), Err)?;
         self.config.check()?;
         checks::possible::<R>(&self.config, &self.customs)?;
         let rules = Rules::of(&self.config.policy, "policy")?;

@@ -78,7 +78,11 @@ struct Current {
 }
 
 impl<R: Runtime> Flight<R> {
-    pub(crate) fn new(hub: Arc<Hub<R>>, slot: Arc<Slot>, request: Request) -> Flight<R> {
+    pub(crate) fn new(hub: Arc<Hub<R>>, slot: Arc<Slot>, mut request: Request) -> Flight<R> {
+        if let Some(name) = request.operation.filter(|_| request.spec.profile == 0) {
+            let number = lock(&slot.service).profile_number(name);
+            request.spec.profile = number.unwrap_or_default();
+        }
         let number = hub.call_number();
         let call = Call::new(request.spec, hub.seed, number).abreast(R::ABREAST);
         let (ids, began, seen) = (None, Time::ZERO, Time::ZERO);

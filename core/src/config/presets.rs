@@ -23,7 +23,7 @@ use super::{
     BackoffConfig, BalanceConfig, BalanceKind, BreakerConfig, BudgetConfig, CheckKind,
     ChecksConfig, ClassesConfig, ConcurrencyConfig, ConcurrencyMode, DeadlineConfig,
     DeadlineHeader, FailoverConfig, FaultClass, Mode, OutlierConfig, Policy, PropagateConfig,
-    RetryConfig, StallConfig, TokensConfig,
+    QueueConfig, RetryConfig, StallConfig, TokensConfig,
 };
 
 /// The presets: name, and what it is.
@@ -99,6 +99,8 @@ fn omninode() -> Policy {
         },
         retry: RetryConfig {
             max_attempts: 3,
+            // The contract has one endpoint and one number: raised, it is what is seen there.
+            attempts_per_endpoint: 16,
             on: ClassesConfig {
                 faults: vec![Connect, Tls, Timeout, Reset],
                 statuses: vec![503],
@@ -114,6 +116,20 @@ fn omninode() -> Policy {
         },
         service_breaker: breaker.clone(),
         breaker,
+        // The pool of the contract: 100 connections, and whoever finds none waits for one.
+        concurrency: ConcurrencyConfig {
+            mode: ConcurrencyMode::Static,
+            limit: 100,
+            ..ConcurrencyConfig::default()
+        },
+        queue: QueueConfig {
+            enabled: true,
+            capacity: 4_096,
+            // A third of the call is left for the attempt.
+            max_wait: secs(20),
+            target: secs(20),
+            interval: secs(30),
+        },
         ..Policy::default()
     }
 }
@@ -137,6 +153,8 @@ fn designsynapse() -> Policy {
         deadline: DeadlineConfig { total, attempt: Some(secs(30)), ..DeadlineConfig::default() },
         retry: RetryConfig {
             max_attempts: 3,
+            // The contract has one endpoint and one number: raised, it is what is seen there.
+            attempts_per_endpoint: 16,
             on: ClassesConfig {
                 faults: vec![FaultClass::Connect, FaultClass::Tls, FaultClass::Timeout],
                 statuses: vec![],

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::request::{Request, Response, json_reason};
 use crate::secret::Secret;
 use crate::time::{Time, nanos};
-use crate::vault::wire::Object;
+use crate::vault::wire::{Object, or_default};
 
 /// Name of the service in the discovery document.
 pub const SERVICE: &str = "origin-vault";
@@ -157,11 +157,13 @@ impl<C: Caller> OriginVault<C> {
         self.run(Method::GET, Ok(format!("/secrets{query}")), None, true, |status, body| {
             #[derive(Deserialize)]
             struct List {
-                secrets: Option<Vec<String>>,
+                // Without it the answer is none: an error in a 200 is no empty list.
+                #[serde(deserialize_with = "or_default")]
+                secrets: Vec<String>,
             }
             good(status)?;
             let list: List = read("the list of secrets", body)?;
-            Ok(list.secrets.unwrap_or_default())
+            Ok(list.secrets)
         })
     }
 

@@ -293,7 +293,7 @@ pub(super) fn data<'a, D: Deserialize<'a>>(
 }
 
 /// For fields where Vault writes `null` for empty.
-pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     from: D,
 ) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(from)?.unwrap_or_default())

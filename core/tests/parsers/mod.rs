@@ -2,7 +2,8 @@
 //! of anything that was read. The fuzzer (`fuzz/`) and the replay of the corpus (`corpus.rs`) run
 //! the same ones.
 //!
-//! A target has the name of its folder of seeds, `core/tests/corpus/<target>/`.
+//! A target has the name of its folder of seeds, `core/tests/corpus/<target>/`. Whoever includes this
+//! has `operations/` beside it at its root.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)] // test code
 
 mod bridge;
@@ -11,6 +12,7 @@ mod consul;
 mod design;
 mod dns;
 mod local;
+mod operations;
 mod redis;
 mod s3;
 mod vault;
@@ -27,7 +29,7 @@ pub(crate) type Verdict = Result<(), String>;
 pub(crate) type Parser = fn(name: &str, bytes: &[u8]) -> Verdict;
 
 /// All of them, by name.
-pub(crate) const TARGETS: [(&str, Parser); 29] = [
+pub(crate) const TARGETS: [(&str, Parser); 30] = [
     ("bridge", bridge::answer),
     ("cache_control", cache::control),
     ("cache_record", cache::record),
@@ -45,6 +47,7 @@ pub(crate) const TARGETS: [(&str, Parser); 29] = [
     ("document", local::document),
     ("environment", local::environment),
     ("kept", local::kept),
+    ("operations", operations::any),
     ("origin_vault", vault::origin),
     ("origin_toml", local::origin_toml),
     ("redis_record", redis::record),

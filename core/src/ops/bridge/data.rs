@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::envelope::{Bad, Data, Fields, Word};
+use crate::correlation::Correlation;
 
 /// The hash of a content.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,6 +22,9 @@ pub struct Hash {
     pub file_size_bytes: Option<u64>,
     /// `A` for under 1 ms, `B` up to 2 ms, `C` beyond.
     pub performance_grade: Option<String>,
+    /// The id it was asked for under: what a line of a log has beside these numbers (001-102).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<Correlation>,
 }
 
 impl Data for Hash {
@@ -31,6 +35,7 @@ impl Data for Hash {
             execution_time_ms: fields.number(&["execution_time_ms"])?,
             file_size_bytes: fields.count(&["file_size_bytes"])?,
             performance_grade: fields.text(&["performance_grade"])?,
+            correlation_id: None,
         })
     }
 }

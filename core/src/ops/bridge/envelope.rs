@@ -213,6 +213,25 @@ pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, Bad> {
     serde_json::from_slice(body).map_err(|error| Bad::Shape(json_reason(&error)))
 }
 
+/// Reads an answer that has no envelope, but may say `success` itself, or that has one all the
+/// same.
+pub(super) fn bare<T: Data>(body: &[u8]) -> Result<T, Bad> {
+    let mut top = object(body)?;
+    if top.get("success") == Some(&Value::Bool(false)) {
+        return Err(Bad::Word(Word::Error));
+    }
+    match (top.get("status").and_then(Value::as_str), top.get("data")) {
+        (word @ Some(_), Some(_)) => match Word::of(word) {
+            Word::Success => match top.remove("data") {
+                Some(Value::Object(data)) => T::of(Fields(data)),
+                _ => Err(Bad::Field("data")),
+            },
+            word => Err(Bad::Word(word)),
+        },
+        _ => T::of(Fields(top)),
+    }
+}
+
 /// Whether an answer may be remembered: only data of the kind asked for (001-83).
 pub(super) fn storable<T: Data>(status: u16, body: &[u8]) -> bool {
     (200..300).contains(&status) && read::<T>(body, &[Word::Success]).is_ok()
@@ -227,6 +246,16 @@ pub(super) fn open<T: Data>(
     let response = response.ok()?;
     match read(&response.body, accept) {
         Ok((data, word)) => Ok((data, word, response)),
+        Err(Bad::Word(_)) => Err(Error::rejected(operation, response)),
+        Err(bad) => Err(unreadable(operation, &response, &bad)),
+    }
+}
+
+/// [`bare`] for a whole response.
+pub(super) fn open_bare<T: Data>(operation: &'static str, response: Response) -> Result<T, Error> {
+    let response = response.ok()?;
+    match bare(&response.body) {
+        Ok(data) => Ok(data),
         Err(Bad::Word(_)) => Err(Error::rejected(operation, response)),
         Err(bad) => Err(unreadable(operation, &response, &bad)),
     }

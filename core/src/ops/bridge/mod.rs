@@ -23,6 +23,7 @@
 //! | file | what |
 //! |---|---|
 //! | `stamping.rs`, `tree.rs` | the operations |
+//! | `published.rs` | those that only the published servers have |
 //! | `pipeline.rs` | both services together |
 //! | `data.rs` | what goes in and comes out |
 //! | `envelope.rs` | what is around that |
@@ -38,6 +39,7 @@ mod health;
 mod metrics;
 mod multipart;
 mod pipeline;
+mod published;
 mod setup;
 pub mod stamping;
 #[cfg(test)]
@@ -48,8 +50,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::{Flow, Step};
-use crate::error::Error;
 use crate::request::Response;
+
+// What the contract's package exports beside the clients (001-02); its three kinds of errors are
+// told apart by `is_circuit_open`, `is_unavailable` and the rest.
+pub use crate::config::BreakerConfig;
+pub use crate::error::Error;
+pub use crate::policy::breaker::{Breaker, State};
 
 pub use confidence::{Confidence, Level};
 pub use data::{
@@ -60,7 +67,15 @@ pub use envelope::Problem;
 pub use health::{BridgeHealth, Health, OneHealth, Together, Words};
 pub use metrics::{BreakerMetrics, CacheMetrics, ClientMetrics};
 pub use pipeline::{Bridge, Processed};
-pub use setup::{STAMPING_URL, STAMPING_URL_VARIABLE, TREE_URL, TREE_URL_VARIABLE, configure};
+pub use published::{
+    BadQueryKind, Entry, Found, Generated, Named, PageOf, ProtocolCheck, QueryKind, Stamps,
+    TreeStats,
+};
+pub use setup::{
+    INTELLIGENCE_TIMEOUT_VARIABLE, STAMPING_HEALTH_TIMEOUT_VARIABLE, STAMPING_TIMEOUT_VARIABLE,
+    STAMPING_URL, STAMPING_URL_VARIABLE, TREE_HEALTH_TIMEOUT_VARIABLE, TREE_URL, TREE_URL_VARIABLE,
+    configure,
+};
 pub use stamping::Stamping;
 pub use tree::OnexTree;
 

@@ -5,6 +5,8 @@
 //! stamps made of texts, health and metrics in envelopes. Answers of either are read in both modes.
 //! There are two default namespaces, one for hashes and one for stamps (001-09).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -94,10 +96,23 @@ impl<C: Caller> Stamping<C> {
         Stamping { repeat: yes, ..self }
     }
 
+    /// The same service, each call within this instead of what the policy says: for one call,
+    /// `service.timeout(limit).health_check()`.
+    #[must_use]
+    pub fn timeout(&self, limit: Duration) -> Stamping<C> {
+        Stamping { api: self.api.timeout(limit), ..self.clone() }
+    }
+
     /// The same service, all operations on behalf of what has this id.
     #[must_use]
     pub fn correlated(&self, id: &Correlation) -> Stamping<C> {
         Stamping { api: self.api.correlated(id), ..self.clone() }
+    }
+
+    /// For operations that are not here.
+    #[must_use]
+    pub fn api(&self) -> &Api<C> {
+        &self.api
     }
 
     pub(super) fn words(&self) -> &Words {
@@ -108,17 +123,25 @@ impl<C: Caller> Stamping<C> {
         self.dialect == Dialect::Server
     }
 
-    /// The hash of a content, which may be empty. Without a namespace: [`HASH_NAMESPACE`].
+    /// The hash of a content, which may be empty. Without a namespace: [`HASH_NAMESPACE`]. What
+    /// comes says how many bytes were hashed, also where the service does not, and under which id.
     pub fn generate_hash(&self, content: &[u8], namespace: Option<&str>) -> C::Reply<Hash> {
         let (media, body) = multipart::file(content);
+        let size = u64::try_from(content.len()).unwrap_or(u64::MAX);
         self.api
             .post("generate_hash", "/hash")
             .query("namespace", namespace.unwrap_or(HASH_NAMESPACE))
             .body("multipart/form-data", body)
             .header("content-type", &media)
             .idempotent(true)
-            .with(|response| {
-                open("generate_hash", &[Word::Success], response).map(|(hash, ..)| hash)
+            .with(move |response| {
+                let (hash, _, response) =
+                    open::<Hash>("generate_hash", &[Word::Success], response)?;
+                Ok(Hash {
+                    file_size_bytes: hash.file_size_bytes.or(Some(size)),
+                    correlation_id: response.report.ids.correlation,
+                    ..hash
+                })
             })
     }
 
@@ -301,7 +324,7 @@ impl<C: Caller> Stamping<C> {
         })
     }
 
-    /// What the service says of its health.
+    /// What the service says of its health. Whatever else comes is [`Error::is_unavailable`].
     pub fn health_check(&self) -> C::Reply<Health> {
         self.api.get("health_check", "/health").with(|response| health("health_check", response))
     }
@@ -333,8 +356,10 @@ fn marked<T: Data + MaybePartial>(
 }
 
 pub(super) fn health(operation: &'static str, response: Response) -> Result<Health, Error> {
-    let response = response.ok()?;
-    Health::read(&response.body).map_err(|bad| unreadable(operation, &response, &bad))
+    let read = response.ok().and_then(|response| {
+        Health::read(&response.body).map_err(|bad| unreadable(operation, &response, &bad))
+    });
+    read.map_err(|error| Error::Health { error: Box::new(error) })
 }
 
 /// A content as text, for the published server.

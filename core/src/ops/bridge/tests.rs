@@ -384,7 +384,8 @@ fn case_001_05_70_the_configuration_of_the_contract_keeps_what_is_there() {
     let mut config = Config::default();
     configure(&mut config, |name| {
         (name == TREE_URL_VARIABLE).then(|| "http://tree:1/ ".to_owned())
-    });
+    })
+    .unwrap();
     let stamping = &config.services[stamping::SERVICE];
     assert_eq!(stamping.endpoints[0].address, STAMPING_URL);
     let policy = stamping.policy.as_ref().unwrap();
@@ -395,11 +396,12 @@ fn case_001_05_70_the_configuration_of_the_contract_keeps_what_is_there() {
     config.check().unwrap();
     // Twice is as good as once, and nothing of one's own is lost.
     let before = config.clone();
-    configure(&mut config, |_| Some("http://other".to_owned()));
+    let url = |name: &str| name.ends_with("URL").then(|| "http://other".to_owned());
+    configure(&mut config, url).unwrap();
     assert_eq!(config, before);
     // With discovery, that says where services are, unless a variable does.
     let mut config = Config { discovery: Some(Default::default()), ..Config::default() };
-    configure(&mut config, |_| None);
+    configure(&mut config, |_| None).unwrap();
     assert!(config.services[tree::SERVICE].endpoints.is_empty());
 }
 
@@ -468,4 +470,106 @@ fn seeds_of_the_fuzzer_are_read_without_harm() {
     assert_eq!(any::<Hash>(wrapped.to_string().as_bytes()).unwrap().hash, HEX);
     let twice = json!({"detail": {"detail": {"status": "success", "data": {"hash": HEX}}}});
     assert!(any::<Hash>(twice.to_string().as_bytes()).is_none());
+}
+
+#[test]
+fn case_001_27_28_variables_say_how_long_things_may_take() {
+    use std::time::Duration;
+    let with = |key: &'static str, value: &'static str| {
+        let mut config = Config::default();
+        configure(&mut config, |name| (name == key).then(|| value.to_owned())).map(|()| config)
+    };
+    let total = |policy: &crate::config::Policy| policy.deadline.total;
+    let config = with(STAMPING_TIMEOUT_VARIABLE, "0.25").unwrap();
+    let stamping = &config.services[stamping::SERVICE];
+    assert_eq!(total(stamping.policy.as_ref().unwrap()), Duration::from_millis(250));
+    assert_eq!(config.policy.deadline.connect, Some(Duration::from_millis(250)));
+    assert_eq!(
+        total(config.services[tree::SERVICE].policy.as_ref().unwrap()),
+        Duration::from_secs(30)
+    );
+    config.check().unwrap();
+    let config = with(INTELLIGENCE_TIMEOUT_VARIABLE, " 0.5 ").unwrap();
+    let tree = &config.services[tree::SERVICE];
+    assert_eq!(total(&tree.profiles["get_intelligence"]), Duration::from_millis(500));
+    assert_eq!((tree.profiles.len(), config.policy.deadline.connect), (1, None));
+    config.check().unwrap();
+    assert!(tree.profiles["get_intelligence"].queue.max_wait < Duration::from_millis(500));
+    for (key, service) in [
+        (STAMPING_HEALTH_TIMEOUT_VARIABLE, stamping::SERVICE),
+        (TREE_HEALTH_TIMEOUT_VARIABLE, tree::SERVICE),
+    ] {
+        let config = with(key, "3.0").unwrap();
+        let profile = &config.services[service].profiles["health_check"];
+        assert_eq!(total(profile), Duration::from_secs(3));
+        config.check().unwrap();
+    }
+    let keys = [
+        STAMPING_TIMEOUT_VARIABLE,
+        INTELLIGENCE_TIMEOUT_VARIABLE,
+        STAMPING_HEALTH_TIMEOUT_VARIABLE,
+        TREE_HEALTH_TIMEOUT_VARIABLE,
+    ];
+    for key in keys {
+        for value in ["0", "-1", "nan", "inf", "1e99", "86401", "hunter2", "1 s"] {
+            let error = with(key, value).unwrap_err();
+            assert_eq!(error.field, key);
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+        // Unset and empty are the same.
+        assert_eq!(with(key, " ").unwrap(), with("X", "1").unwrap());
+    }
+    // What is configured already is kept.
+    let mut config = with(INTELLIGENCE_TIMEOUT_VARIABLE, "0.5").unwrap();
+    let before = config.clone();
+    configure(&mut config, |_| Some("7".to_owned())).unwrap();
+    assert_eq!(
+        config.services[tree::SERVICE].profiles["get_intelligence"],
+        before.services[tree::SERVICE].profiles["get_intelligence"]
+    );
+}
+
+#[test]
+fn case_001_55_a_failed_health_check_is_unavailable_and_keeps_what_it_was() {
+    for (status, body) in [(500, "{}"), (503, r#"{"error":"x"}"#), (404, ""), (200, "hunter2")] {
+        for error in [
+            Stamping::new(says(status, body)).health_check().unwrap_err(),
+            OnexTree::new(says(status, body)).health_check().unwrap_err(),
+        ] {
+            assert!(error.is_unavailable() && !error.is_circuit_open(), "{error:?}");
+            assert_eq!(error.status(), (status != 200).then_some(status));
+            assert!(error.service().is_some() && error.failure().is_none());
+            let text = format!("{error} {error:?}");
+            assert!(text.contains("health check failed") && !text.contains("hunter2"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn case_001_102_a_hash_says_how_much_was_hashed_and_under_which_id() {
+    let fake = says(200, success(&json!({"hash": HEX})));
+    let hash = Stamping::new(fake).generate_hash(b"1234567", None).unwrap();
+    assert_eq!((hash.file_size_bytes, hash.execution_time_ms), (Some(7), None));
+}
+
+#[test]
+fn kinds_of_searches_are_read_as_they_are_written() {
+    for kind in [QueryKind::Auto, QueryKind::Extension, QueryKind::Name, QueryKind::Path] {
+        assert_eq!(kind.to_string().parse(), Ok(kind));
+    }
+    assert_eq!("AUTO".parse::<QueryKind>(), Err(BadQueryKind));
+}
+
+#[test]
+fn case_001_02_one_module_has_all_that_the_package_exports() {
+    use crate::ops::bridge::{Breaker, BreakerConfig, Error, OnexTree, Stamping, State};
+    use crate::policy::breaker;
+    let _clients: fn(Fake) -> (Stamping<Fake>, OnexTree<Fake>) =
+        |fake| (Stamping::new(fake.clone()), OnexTree::new(fake));
+    let settings = breaker::Settings::of(&BreakerConfig::default(), "breaker").unwrap();
+    let made = Breaker::new(crate::Time::ZERO, &settings);
+    let closed: State = made.state();
+    assert_eq!(closed.word(), "closed");
+    let general = Error::NotHealthy { services: Vec::new() };
+    assert!(general.is_unavailable() && !general.is_circuit_open());
 }

@@ -10,6 +10,8 @@
 //! 404 there, which means that the operation is not supported and not that nothing was found:
 //! [`unsupported`] tells.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -59,10 +61,23 @@ impl<C: Caller> OnexTree<C> {
         OnexTree { words: Words::new(words), ..self }
     }
 
+    /// The same service, each call within this instead of what the policy says: for one call,
+    /// `service.timeout(limit).health_check()`.
+    #[must_use]
+    pub fn timeout(&self, limit: Duration) -> OnexTree<C> {
+        OnexTree { api: self.api.timeout(limit), ..self.clone() }
+    }
+
     /// The same service, all operations on behalf of what has this id.
     #[must_use]
     pub fn correlated(&self, id: &Correlation) -> OnexTree<C> {
         OnexTree { api: self.api.correlated(id), ..self.clone() }
+    }
+
+    /// For operations that are not here.
+    #[must_use]
+    pub fn api(&self) -> &Api<C> {
+        &self.api
     }
 
     pub(super) fn words(&self) -> &Words {
@@ -105,6 +120,7 @@ impl<C: Caller> OnexTree<C> {
     }
 
     /// What the service says of its health. It is healthy even without a tree: see `tree_loaded`.
+    /// Whatever else comes is [`Error::is_unavailable`].
     pub fn health_check(&self) -> C::Reply<Health> {
         self.api.get("health_check", "/health").with(|response| health("health_check", response))
     }

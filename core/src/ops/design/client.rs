@@ -168,6 +168,13 @@ macro_rules! client {
                 self.change(|api| api.bearer(token))
             }
 
+            /// The same, each call within this instead of what the policy says: for one call,
+            /// `client.timeout(limit).health()`.
+            #[must_use]
+            pub fn timeout(&self, limit: std::time::Duration) -> Self {
+                self.clone().change(|api| api.timeout(limit))
+            }
+
             /// The same, all operations on behalf of what has this id.
             #[must_use]
             pub fn correlated(&self, id: &$crate::correlation::Correlation) -> Self {

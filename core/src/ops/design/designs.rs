@@ -9,6 +9,7 @@ use serde_json::{Number, Value, json};
 use super::client::ids;
 use super::wire::{Fields, list, nullable};
 use crate::ops::Caller;
+use crate::ops::rest::Operation;
 
 client! {
     /// The design service. It wants a token: [`Designs::bearer`]. What a model has to think about can
@@ -269,7 +270,17 @@ fn quoted(c: char) -> String {
     }
 }
 
+const VISUALS: &str = "/designs/{design_id}/generate-visuals";
+const VALIDATE: &str = "/designs/{design_id}/validate";
+const OPTIMIZE: &str = "/designs/{design_id}/optimize";
+const COMMENTS: &str = "/designs/{design_id}/comments";
+
 impl<C: Caller> Designs<C> {
+    /// What makes something of a design.
+    fn of_design(&self, name: &'static str, path: &str, design_id: i64) -> Operation<C> {
+        ids(self.0.api.post(name, path), &[("design_id", design_id)])
+    }
+
     /// Has a design made. See [`NewDesign`].
     pub fn create<B: Serialize + ?Sized>(&self, fields: &B) -> C::Reply<Design> {
         self.0.api.post("create", "/designs/").json(fields).read()
@@ -323,9 +334,18 @@ impl<C: Caller> Designs<C> {
         design_id: i64,
         wishes: &B,
     ) -> C::Reply<Visuals> {
-        let path = "/designs/{design_id}/generate-visuals";
-        let operation = self.0.api.post("generate visuals", path).json(wishes);
-        ids(operation, &[("design_id", design_id)]).read()
+        self.of_design("generate visuals", VISUALS, design_id).json(wishes).read()
+    }
+
+    /// The same under an `Idempotency-Key`, so that it may be repeated.
+    pub fn generate_visuals_with_key<B: Serialize + ?Sized>(
+        &self,
+        design_id: i64,
+        wishes: &B,
+        key: &str,
+    ) -> C::Reply<Visuals> {
+        let operation = self.of_design("generate visuals", VISUALS, design_id).json(wishes);
+        operation.idempotency_key(key).read()
     }
 
     /// Checks a design against building codes: `validation_type`, `rule_set`.
@@ -334,8 +354,18 @@ impl<C: Caller> Designs<C> {
         design_id: i64,
         against: &B,
     ) -> C::Reply<Validation> {
-        let operation = self.0.api.post("validate", "/designs/{design_id}/validate").json(against);
-        ids(operation, &[("design_id", design_id)]).read()
+        self.of_design("validate", VALIDATE, design_id).json(against).read()
+    }
+
+    /// The same under an `Idempotency-Key`, so that it may be repeated.
+    pub fn validate_with_key<B: Serialize + ?Sized>(
+        &self,
+        design_id: i64,
+        against: &B,
+        key: &str,
+    ) -> C::Reply<Validation> {
+        let operation = self.of_design("validate", VALIDATE, design_id).json(against);
+        operation.idempotency_key(key).read()
     }
 
     /// The checks of a design.
@@ -350,8 +380,18 @@ impl<C: Caller> Designs<C> {
         design_id: i64,
         wishes: &B,
     ) -> C::Reply<Vec<Optimization>> {
-        let operation = self.0.api.post("optimize", "/designs/{design_id}/optimize").json(wishes);
-        ids(operation, &[("design_id", design_id)]).with(list)
+        self.of_design("optimize", OPTIMIZE, design_id).json(wishes).with(list)
+    }
+
+    /// The same under an `Idempotency-Key`, so that it may be repeated.
+    pub fn optimize_with_key<B: Serialize + ?Sized>(
+        &self,
+        design_id: i64,
+        wishes: &B,
+        key: &str,
+    ) -> C::Reply<Vec<Optimization>> {
+        let operation = self.of_design("optimize", OPTIMIZE, design_id).json(wishes);
+        operation.idempotency_key(key).with(list)
     }
 
     /// The improvements proposed for a design.
@@ -362,9 +402,18 @@ impl<C: Caller> Designs<C> {
 
     /// Makes a new version of the design with this improvement.
     pub fn apply_optimization(&self, optimization_id: i64) -> C::Reply<Design> {
+        self.application(optimization_id).read()
+    }
+
+    /// The same under an `Idempotency-Key`, so that it may be repeated.
+    pub fn apply_optimization_with_key(&self, optimization_id: i64, key: &str) -> C::Reply<Design> {
+        self.application(optimization_id).idempotency_key(key).read()
+    }
+
+    fn application(&self, optimization_id: i64) -> Operation<C> {
         let path = "/optimizations/{optimization_id}/apply";
         let operation = self.0.api.post("apply optimization", path);
-        ids(operation, &[("optimization_id", optimization_id)]).read()
+        ids(operation, &[("optimization_id", optimization_id)])
     }
 
     /// The files of a design.
@@ -375,12 +424,24 @@ impl<C: Caller> Designs<C> {
 
     /// Adds a file to a design.
     pub fn upload_file(&self, design_id: i64, upload: &Upload<'_>) -> C::Reply<DesignFile> {
+        self.uploading(design_id, upload).read()
+    }
+
+    /// The same under an `Idempotency-Key`, so that it may be repeated.
+    pub fn upload_file_with_key(
+        &self,
+        design_id: i64,
+        upload: &Upload<'_>,
+        key: &str,
+    ) -> C::Reply<DesignFile> {
+        self.uploading(design_id, upload).idempotency_key(key).read()
+    }
+
+    fn uploading(&self, design_id: i64, upload: &Upload<'_>) -> Operation<C> {
         let (boundary, form) = upload.form();
-        let operation = self.0.api.post("upload file", "/designs/{design_id}/files");
-        let operation = operation
+        self.of_design("upload file", "/designs/{design_id}/files", design_id)
             .body("multipart/form-data", form)
-            .header(CONTENT_TYPE.as_str(), &format!("multipart/form-data; boundary={boundary}"));
-        ids(operation, &[("design_id", design_id)]).read()
+            .header(CONTENT_TYPE.as_str(), &format!("multipart/form-data; boundary={boundary}"))
     }
 
     /// The content of a file, collected up to `limits.body`.
@@ -408,8 +469,18 @@ impl<C: Caller> Designs<C> {
         design_id: i64,
         comment: &B,
     ) -> C::Reply<DesignComment> {
-        let operation = self.0.api.post("add comment", "/designs/{design_id}/comments");
-        ids(operation.json(comment), &[("design_id", design_id)]).read()
+        self.of_design("add comment", COMMENTS, design_id).json(comment).read()
+    }
+
+    /// The same under an `Idempotency-Key`, so that it may be repeated.
+    pub fn add_comment_with_key<B: Serialize + ?Sized>(
+        &self,
+        design_id: i64,
+        comment: &B,
+        key: &str,
+    ) -> C::Reply<DesignComment> {
+        let operation = self.of_design("add comment", COMMENTS, design_id).json(comment);
+        operation.idempotency_key(key).read()
     }
 
     /// Changes a comment.

@@ -177,6 +177,15 @@ impl<C: Caller> Users<C> {
         self.0.api.post("create role", "/roles").json(fields).read()
     }
 
+    /// The same under an `Idempotency-Key`, so that it may be repeated.
+    pub fn create_role_with_key<B: Serialize + ?Sized>(
+        &self,
+        fields: &B,
+        key: &str,
+    ) -> C::Reply<Role> {
+        self.0.api.post("create role", "/roles").json(fields).idempotency_key(key).read()
+    }
+
     /// The profile of whoever the token belongs to.
     pub fn profile(&self) -> C::Reply<Fields> {
         self.0.api.get("profile", "/users/me/profile").read()

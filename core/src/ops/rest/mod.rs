@@ -49,6 +49,7 @@ mod template;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -71,6 +72,8 @@ struct Rules {
     /// Paths that were changed, by operation.
     paths: BTreeMap<Box<str>, Box<str>>,
     correlation: Option<Correlation>,
+    /// Deadline of a call, instead of the policy's.
+    total: Option<Duration>,
     mistake: Option<String>,
 }
 
@@ -143,6 +146,13 @@ impl<C: Caller> Api<C> {
     #[must_use]
     pub fn path(self, operation: &str, path: &str) -> Api<C> {
         self.change(|rules| drop(rules.paths.insert(operation.into(), path.into())))
+    }
+
+    /// The same service, each call within this instead of what the policy says: for one call,
+    /// `api.timeout(limit).get(…)` (001-28).
+    #[must_use]
+    pub fn timeout(&self, limit: Duration) -> Api<C> {
+        self.clone().change(|rules| rules.total = Some(limit))
     }
 
     /// The same service, all operations on behalf of what has this id.

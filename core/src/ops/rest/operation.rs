@@ -58,6 +58,8 @@ impl<C: Caller> Operation<C> {
         let mut request = Request::new(method.clone(), http::uri::PathAndQuery::from_static("/"));
         request.headers.clone_from(&rules.headers);
         request.correlation.clone_from(&rules.correlation);
+        request.operation = Some(name);
+        request.spec.total = rules.total;
         let mistake = rules.mistake.clone();
         let (arguments, query) = (Vec::new(), String::new());
         Operation { caller, rules, name, method, path, prefix, arguments, query, request, mistake }
