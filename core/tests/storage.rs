@@ -8,9 +8,14 @@ use bytes::Bytes;
 use http::header::{DATE, ETAG};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use origin_core::config::StorageConfig;
-use origin_core::ops::storage::Storage;
+use origin_core::ops::storage::{Object, Storage, Streams};
 use origin_core::ops::{Caller, Flow, Step};
-use origin_core::s3::{ByteRange, Code, GetOptions, ListOptions, SecretText, Settings};
+use origin_core::outcome::Fault;
+use origin_core::rng::Pcg32;
+use origin_core::s3::download::Opened;
+use origin_core::s3::{
+    ByteRange, Code, Download, GetOptions, ListOptions, SecretText, Settings, Then, Upload,
+};
 use origin_core::{Error, Report, Request, Response};
 
 /// Answers what it was given, in order, and notes what it was asked.
@@ -29,6 +34,48 @@ impl Caller for Script {
                     let mut script = self.0.lock().unwrap();
                     script.1.push(request);
                     reply = Some(script.0.remove(0));
+                }
+            }
+        }
+    }
+}
+
+impl Streams for Script {
+    type Download = ();
+    type Upload = ();
+
+    fn download(&self, _: Result<Download, Error>) {}
+
+    fn upload(&self, _: Result<Upload, Error>) {}
+
+    fn remembers(&self) -> bool {
+        false
+    }
+
+    /// The loop of a driver, which never has to wait.
+    fn collect(&self, download: Result<Download, Error>) -> Result<Object, Error> {
+        let (mut download, mut rng) = (download?.collect(10), Pcg32::new(1, 1));
+        loop {
+            let mut script = self.0.lock().unwrap();
+            script.1.push(download.request());
+            let Response { status, headers, body, report } = script.0.remove(0);
+            let then = match download.opened(status, &headers) {
+                Opened::Refused => download
+                    .refused(status, &headers, &body, &mut rng)
+                    .map_err(|error| Error::Storage { error: Box::new(error), report: None })?,
+                Opened::Read => {
+                    assert!(download.piece(body)?.is_empty());
+                    download.ended(&mut rng)
+                }
+            };
+            match then {
+                Then::Done => {
+                    let info = download.info().cloned().unwrap();
+                    return Ok(Object::of(info, download.take(), report));
+                }
+                Then::Again(_) => {}
+                Then::GiveUp => {
+                    return Err(Error::Body { service: "storage".into(), fault: Fault::Reset });
                 }
             }
         }
@@ -135,4 +182,33 @@ fn nothing_is_deleted_twice() {
     storage.delete_object("b", "k").unwrap();
     storage.delete_object("b", "k").unwrap();
     assert_eq!(code(storage.delete_object("b", "k")), Code::NoSuchBucket);
+}
+
+#[test]
+fn an_object_that_is_collected_is_whole_or_none() {
+    let length = |size: &'static str| (http::header::CONTENT_LENGTH, size);
+    let part = |range: &'static str| (http::header::CONTENT_RANGE, range);
+    let (one, weak) = ((ETAG, "\"e\""), (ETAG, "W/\"e\""));
+    let (storage, script) = storage(vec![
+        // Broken off after three bytes of six: the rest is asked for.
+        answer(200, &[one.clone(), length("6")], "abc"),
+        answer(206, &[one.clone(), part("bytes 3-5/6")], "def"),
+        // Without a tag that can be trusted it is begun anew, and can be another one.
+        answer(200, &[weak.clone(), length("6")], "abc"),
+        answer(200, &[weak.clone(), length("4")], "wxyz"),
+        // Another object meanwhile.
+        answer(200, &[one.clone(), length("6")], "abc"),
+        answer(412, &[], ""),
+        // More than is to be kept, as it says beforehand.
+        answer(200, &[one, length("11")], "a"),
+    ]);
+    assert_eq!(storage.get_object("b", "k").unwrap().bytes, "abcdef");
+    assert_eq!(storage.get_object("b", "k").unwrap().bytes, "wxyz");
+    assert_eq!(code(storage.get_object("b", "k")), Code::Changed);
+    let large = storage.get_object("b", "k");
+    assert!(matches!(large, Err(Error::TooLarge { limit: 10, .. })), "{large:?}");
+    let asked = &script.0.lock().unwrap().1;
+    assert_eq!(asked[1].headers["range"], "bytes=3-5");
+    assert_eq!(asked[1].headers["if-match"], "\"e\"");
+    assert!(!asked[3].headers.contains_key("range") && !asked[3].headers.contains_key("if-match"));
 }

@@ -158,6 +158,8 @@ pub type Consul = origin_driver::Consul<Blocking>;
 pub type Registered = origin_driver::Registered<Blocking>;
 /// An object of storage, read piece by piece: `Storage::download`.
 pub type Download = origin_driver::Download<Blocking>;
+/// An object of storage, written piece by piece: `Storage::upload`; a [`std::io::Write`], then `finish()`.
+pub type Upload = origin_driver::Upload<Blocking>;
 /// One request being put together.
 pub type RequestBuilder = origin_driver::RequestBuilder<Blocking>;
 /// The body of a streamed response: a [`std::io::Read`].

@@ -148,6 +148,8 @@ pub type Consul = origin_driver::Consul<Tokio>;
 pub type Registered = origin_driver::Registered<Tokio>;
 /// An object of storage, read piece by piece: `Storage::download`.
 pub type Download = origin_driver::Download<Tokio>;
+/// An object of storage, written piece by piece: `Storage::upload`; write it with `write(bytes).await`, then `finish().await`.
+pub type Upload = origin_driver::Upload<Tokio>;
 /// One request being put together.
 pub type RequestBuilder = origin_driver::RequestBuilder<Tokio>;
 /// The body of a streamed response; read it with `chunk().await`.
