@@ -13,10 +13,13 @@ use origin_core::ops::{Caller, Flow, Step};
 use origin_core::outcome::Fault;
 use origin_core::rng::Pcg32;
 use origin_core::s3::download::Opened;
+use origin_core::s3::upload::Want;
 use origin_core::s3::{
     ByteRange, Code, Download, GetOptions, ListOptions, SecretText, Settings, Then, Upload,
+    UploadOptions,
 };
 use origin_core::{Error, Report, Request, Response};
+use proptest::prelude::*;
 
 /// Answers what it was given, in order, and notes what it was asked.
 #[derive(Clone, Debug, Default)]
@@ -211,4 +214,70 @@ fn an_object_that_is_collected_is_whole_or_none() {
     assert_eq!(asked[1].headers["range"], "bytes=3-5");
     assert_eq!(asked[1].headers["if-match"], "\"e\"");
     assert!(!asked[3].headers.contains_key("range") && !asked[3].headers.contains_key("if-match"));
+}
+
+proptest! {
+    /// Whatever comes back, every operation ends, and what it yields is whole.
+    #[test]
+    fn any_answer_is_survived_by_every_operation(
+        status in 100..600_u16,
+        tag in proptest::collection::vec(any::<u8>(), 0..20),
+        range in "(bytes )?[0-9*/-]{0,12}",
+        body in proptest::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let mut reply = answer(status, &[THEN], "");
+        reply.body = body.clone().into();
+        for (name, value) in [(ETAG, &tag[..]), (http::header::CONTENT_RANGE, range.as_bytes())] {
+            if let Ok(value) = HeaderValue::from_bytes(value) {
+                reply.headers.insert(name, value);
+            }
+        }
+        let storage = || storage(vec![reply.clone(); 20]).0;
+        if let Ok(object) = storage().get_object("b", "k") {
+            prop_assert!(status == 200 && object.bytes == body);
+        }
+        let part = GetOptions::range(ByteRange::Between(0, 5));
+        if let Ok(object) = storage().get_object_with("b", "k", &part) {
+            prop_assert!(status == 206 && object.bytes.len() <= 6 && object.bytes == body);
+        }
+        let success = (200..300).contains(&status);
+        prop_assert_eq!(storage().head_object("b", "k", &part).is_ok(), success);
+        prop_assert_eq!(storage().put_object("b", "k", "x").is_ok(), success);
+        prop_assert!(storage().delete_object("b", "k").is_ok() == success || status == 404);
+        if let Ok(listed) = storage().list_objects("b", &ListOptions::default(), 10) {
+            prop_assert!(success && listed.iter().all(|entry| !entry.key.is_empty()));
+        }
+    }
+
+    /// Whatever they are called, every operation reaches that object of that bucket, or nothing is
+    /// sent.
+    #[test]
+    fn any_name_arrives_as_it_is_or_is_refused_by_every_operation(
+        bucket in "[a-z%. /\\\\ü]{0,6}|.{0,9}",
+        key in "[a-z%. /\\\\ü]{0,9}|.{0,40}",
+    ) {
+        let (storage, script) = storage(vec![answer(404, &[], ""); 9]);
+        let _ = storage.get_object(&bucket, &key);
+        let _ = storage.head_object(&bucket, &key, &GetOptions::default());
+        let _ = storage.put_object(&bucket, &key, "x");
+        let _ = storage.delete_object(&bucket, &key);
+        let upload = Upload::new(&Arc::default(), &bucket, &key, UploadOptions::default());
+        let mut sent: Vec<Request> = std::mem::take(&mut script.0.lock().unwrap().1);
+        prop_assert!(sent.len() == if upload.is_ok() { 4 } else { 0 });
+        if let Ok(mut upload) = upload {
+            upload.end();
+            let Want::Send(request, _) = upload.next().unwrap() else { panic!() };
+            sent.push(request);
+        }
+        for request in sent {
+            let path: Vec<u8> = percent_encoding::percent_decode_str(request.path.path()).collect();
+            prop_assert_eq!(path, format!("/{bucket}/{key}").into_bytes());
+            prop_assert!(request.path.query().is_none());
+        }
+        let _ = storage.list_objects(&bucket, &ListOptions::prefix(&*key), 9);
+        for request in &script.0.lock().unwrap().1 {
+            let path: Vec<u8> = percent_encoding::percent_decode_str(request.path.path()).collect();
+            prop_assert_eq!(path, format!("/{bucket}").into_bytes());
+        }
+    }
 }

@@ -92,6 +92,7 @@ pub use origin_driver::core::notice::Notice;
 pub use origin_driver::core::ops::bridge;
 pub use origin_driver::core::ops::secrets::Secret;
 pub use origin_driver::core::ops::storage::{Object, Written};
+pub use origin_driver::core::s3::{UploadOptions, Uploaded};
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
 pub use origin_driver::{

@@ -165,6 +165,8 @@ fn begin(
 ) -> Result<Request, Error> {
     let mut request = ask::begin(settings, method, path, body)?;
     request.spec.idempotent = Some(true);
+    // A part takes as long as the line is slow, and putting them together may take minutes.
+    request.spec.patient = true;
     request.max_body = Some(LARGEST as u64);
     Ok(request)
 }

@@ -502,11 +502,13 @@ impl Upload {
             times => PAUSE.saturating_mul(1 << (times - 1).min(10)),
         };
         self.idle = self.idle.saturating_add(1);
-        let pause = pause.max(wait.unwrap_or(Duration::ZERO)).min(LONGEST_PAUSE);
+        let pause = pause.min(LONGEST_PAUSE);
         // Uploads that broke together shall not come back together.
         let half = pause / 2;
         let more = rng.up_to(u64::try_from(half.as_nanos()).unwrap_or(u64::MAX));
-        out.pause = half.saturating_add(Duration::from_nanos(more));
+        let pause = half.saturating_add(Duration::from_nanos(more));
+        // Before that nobody would be asked.
+        out.pause = pause.max(wait.unwrap_or(Duration::ZERO).min(LONGEST_PAUSE));
         self.out = Some(out);
         None
     }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use futures_lite::StreamExt;
 use hyper::Method;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use md5::{Digest, Md5};
 use s3s::dto::*;
 use s3s::{S3Response, S3Result, s3_error};
@@ -77,10 +77,10 @@ impl Parts {
     }
 }
 
-/// Reads the beginning of a body.
-pub(crate) async fn read_some(body: &mut Incoming) {
+/// Reads the beginning of a body, or all of it.
+pub(crate) async fn read<B: Body<Data = Bytes> + Unpin>(body: &mut B, most: usize) {
     let mut read = 0;
-    while read < 256 << 10 {
+    while read < most {
         let frame =
             std::future::poll_fn(|context| std::pin::Pin::new(&mut *body).poll_frame(context));
         match frame.await {

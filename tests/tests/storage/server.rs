@@ -348,11 +348,11 @@ async fn answer(
     let broken = || io::Error::other("the line breaks");
     match cut {
         Some(Cut::Middle) => {
-            parts::read_some(request.body_mut()).await;
+            parts::read(request.body_mut(), 256 << 10).await;
             return Err(broken());
         }
         Some(Cut::Kill) => {
-            parts::read_some(request.body_mut()).await;
+            parts::read(request.body_mut(), 256 << 10).await;
             shelf.parts.killed.notify_one();
             std::future::pending::<()>().await;
         }
@@ -363,6 +363,8 @@ async fn answer(
     if let Some((date, right)) = clock
         && stamp.is_some_and(|stamp| stamp != right)
     {
+        // An answer before the end of the request may be missed by who is still sending.
+        parts::read(request.body_mut(), usize::MAX).await;
         let body = "<Error><Code>RequestTimeTooSkewed</Code></Error>".to_owned();
         let head = request.method() == hyper::Method::HEAD;
         let body = if head { s3s::Body::empty() } else { s3s::Body::from(body) };
@@ -372,6 +374,11 @@ async fn answer(
     let failed = |error: S3Error| {
         hyper::Response::builder().status(500).body(s3s::Body::from(format!("{error:?}"))).unwrap()
     };
-    let response = service.call(request).await.unwrap_or_else(failed);
-    if let Some(Cut::Answer) = cut { Err(broken()) } else { Ok(response) }
+    let mut response = service.call(request).await.unwrap_or_else(failed);
+    if let Some(Cut::Answer) = cut {
+        // The end of an upload is carried out while its answer is being sent.
+        parts::read(response.body_mut(), usize::MAX).await;
+        return Err(broken());
+    }
+    Ok(response)
 }
