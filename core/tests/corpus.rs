@@ -105,6 +105,7 @@ replays! {
     x_11_replies_of_redis: "resp",
     x_11_refusals_of_storage: "s3_error",
     x_11_listings_of_buckets: "s3_list",
+    x_11_uploads_in_parts: "s3_upload",
     x_11_services_file: "services_file",
     x_11_vault_auth: "vault_auth",
     x_11_vault_error: "vault_error",

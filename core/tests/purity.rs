@@ -24,6 +24,7 @@ const ALLOWED: &[&str] = &[
     "httpdate",
     "hybrid-array",
     "itoa",
+    "md-5",
     "memchr",
     "origin-core",
     "percent-encoding",

@@ -92,6 +92,7 @@ pub use origin_driver::core::notice::Notice;
 pub use origin_driver::core::ops::bridge;
 pub use origin_driver::core::ops::secrets::Secret;
 pub use origin_driver::core::ops::storage::{Object, Written};
+pub use origin_driver::core::s3::{UploadOptions, Uploaded};
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
 pub use origin_driver::{
@@ -121,6 +122,9 @@ mod on_async_std {
     pub type Registered = origin_driver::Registered<AsyncStd>;
     /// An object of storage, read piece by piece: `Storage::download`.
     pub type Download = origin_driver::Download<AsyncStd>;
+    /// An object of storage, written piece by piece: `Storage::upload`; write it with
+    /// `write(bytes).await`, then `finish().await`.
+    pub type Upload = origin_driver::Upload<AsyncStd>;
     /// One request being put together.
     pub type RequestBuilder = origin_driver::RequestBuilder<AsyncStd>;
     /// The body of a streamed response; read it with `chunk().await`.
@@ -162,6 +166,9 @@ pub mod smol {
     pub type Registered = origin_driver::Registered<Smol>;
     /// An object of storage, read piece by piece: `Storage::download`.
     pub type Download = origin_driver::Download<Smol>;
+    /// An object of storage, written piece by piece: `Storage::upload`; write it with
+    /// `write(bytes).await`, then `finish().await`.
+    pub type Upload = origin_driver::Upload<Smol>;
     /// One request being put together.
     pub type RequestBuilder = origin_driver::RequestBuilder<Smol>;
     /// The body of a streamed response; read it with `chunk().await`.

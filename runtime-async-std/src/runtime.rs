@@ -14,14 +14,16 @@ use hyper::body::Incoming;
 use hyper::rt::{Sleep, Timer as _};
 use origin_core::cache::Invalidated;
 use origin_core::ops::Flow;
+use origin_core::ops::storage::Object;
 use origin_core::outcome::{Fault, Sent};
+use origin_core::s3::Uploaded;
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply, Watch};
 use origin_driver::hyper::{Limit, Limited, Pooled};
 use origin_driver::tls::Tls;
 use origin_driver::{
-    Follower, Goal, Hub, Line, Options, Purging, Runtime, Slot, Streaming, TlsChange, TlsFailure,
-    Warmed,
+    Download, Follower, Goal, Hub, Line, Options, Purging, Runtime, Slot, Streaming, TlsChange,
+    TlsFailure, Upload, Warmed,
 };
 use smol_hyper::rt::SmolTimer;
 
@@ -190,6 +192,21 @@ impl<E: Executor> Runtime for AsyncIo<E> {
 
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Reply<T> {
         Box::pin(std::future::ready(result))
+    }
+
+    fn get(download: Download<Self>) -> Reply<Object> {
+        Box::pin(asynchronous::get(download))
+    }
+
+    fn finish(upload: Upload<Self>) -> Reply<Uploaded> {
+        Box::pin(asynchronous::finish(upload))
+    }
+
+    fn aside<T: Send + 'static>(
+        hub: &Arc<Hub<Self>>,
+        work: impl FnOnce() -> Reply<T> + Send + 'static,
+    ) {
+        asynchronous::aside(hub, work);
     }
 
     fn secure(&self, change: TlsChange) -> Result<(), ConfigError> {

@@ -136,6 +136,7 @@ pub use origin_driver::core::notice::Notice;
 pub use origin_driver::core::ops::bridge;
 pub use origin_driver::core::ops::secrets::Secret;
 pub use origin_driver::core::ops::storage::{Object, Written};
+pub use origin_driver::core::s3::{UploadOptions, Uploaded};
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
 pub use origin_driver::{
@@ -158,6 +159,8 @@ pub type Consul = origin_driver::Consul<Blocking>;
 pub type Registered = origin_driver::Registered<Blocking>;
 /// An object of storage, read piece by piece: `Storage::download`.
 pub type Download = origin_driver::Download<Blocking>;
+/// An object of storage, written piece by piece: `Storage::upload`; a [`std::io::Write`], then `finish()`.
+pub type Upload = origin_driver::Upload<Blocking>;
 /// One request being put together.
 pub type RequestBuilder = origin_driver::RequestBuilder<Blocking>;
 /// The body of a streamed response: a [`std::io::Read`].

@@ -9,13 +9,15 @@ use bytes::Bytes;
 use http::Method;
 use origin_core::cache::Invalidated;
 use origin_core::ops::Flow;
+use origin_core::ops::storage::Object;
 use origin_core::outcome::{Fault, Sent};
+use origin_core::s3::Uploaded;
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::blocking::{self, BlockingRuntime, Body, Watch};
 use origin_driver::tls::Tls;
 use origin_driver::{
-    Follower, Goal, Hub, Line, Options, Purging, Runtime, Slot, Streaming, TlsChange, TlsFailure,
-    Warmed,
+    Download, Follower, Goal, Hub, Line, Options, Purging, Runtime, Slot, Streaming, TlsChange,
+    TlsFailure, Upload, Warmed,
 };
 use ureq::config::{AutoHeaderValue, Config};
 use ureq::unversioned::transport::Connector;
@@ -165,6 +167,22 @@ impl Runtime for Blocking {
 
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Result<T, Error> {
         result
+    }
+
+    fn get(download: Download<Self>) -> Result<Object, Error> {
+        blocking::get(download)
+    }
+
+    fn finish(upload: Upload<Self>) -> Result<Uploaded, Error> {
+        blocking::finish(upload)
+    }
+
+    fn aside<T: Send + 'static>(
+        _: &Arc<Hub<Self>>,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) {
+        // There is nobody else, and a thread might not outlive the program.
+        drop(work());
     }
 
     fn secure(&self, change: TlsChange) -> Result<(), ConfigError> {

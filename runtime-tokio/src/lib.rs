@@ -126,6 +126,7 @@ pub use origin_driver::core::notice::Notice;
 pub use origin_driver::core::ops::bridge;
 pub use origin_driver::core::ops::secrets::Secret;
 pub use origin_driver::core::ops::storage::{Object, Written};
+pub use origin_driver::core::s3::{UploadOptions, Uploaded};
 pub use origin_driver::core::snapshot::{Health, Snapshot};
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
 pub use origin_driver::{
@@ -148,6 +149,8 @@ pub type Consul = origin_driver::Consul<Tokio>;
 pub type Registered = origin_driver::Registered<Tokio>;
 /// An object of storage, read piece by piece: `Storage::download`.
 pub type Download = origin_driver::Download<Tokio>;
+/// An object of storage, written piece by piece: `Storage::upload`; write it with `write(bytes).await`, then `finish().await`.
+pub type Upload = origin_driver::Upload<Tokio>;
 /// One request being put together.
 pub type RequestBuilder = origin_driver::RequestBuilder<Tokio>;
 /// The body of a streamed response; read it with `chunk().await`.

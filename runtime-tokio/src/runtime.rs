@@ -10,14 +10,16 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use origin_core::cache::Invalidated;
 use origin_core::ops::Flow;
+use origin_core::ops::storage::Object;
 use origin_core::outcome::{Fault, Sent};
+use origin_core::s3::Uploaded;
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::asynchronous::{self, AsyncRuntime, Body, Reply, Watch};
 use origin_driver::hyper::{Limit, Limited, Pooled};
 use origin_driver::tls::Tls;
 use origin_driver::{
-    Follower, Goal, Hub, Line, Options, Purging, Runtime, Slot, Streaming, TlsChange, TlsFailure,
-    Warmed,
+    Download, Follower, Goal, Hub, Line, Options, Purging, Runtime, Slot, Streaming, TlsChange,
+    TlsFailure, Upload, Warmed,
 };
 
 use crate::connect::Connector;
@@ -126,6 +128,21 @@ impl Runtime for Tokio {
 
     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Reply<T> {
         Box::pin(std::future::ready(result))
+    }
+
+    fn get(download: Download<Tokio>) -> Reply<Object> {
+        Box::pin(asynchronous::get(download))
+    }
+
+    fn finish(upload: Upload<Tokio>) -> Reply<Uploaded> {
+        Box::pin(asynchronous::finish(upload))
+    }
+
+    fn aside<T: Send + 'static>(
+        hub: &Arc<Hub<Tokio>>,
+        work: impl FnOnce() -> Reply<T> + Send + 'static,
+    ) {
+        asynchronous::aside(hub, work);
     }
 
     fn secure(&self, change: TlsChange) -> Result<(), ConfigError> {

@@ -32,11 +32,15 @@ macro_rules! on_every_runtime {
     )* };
 }
 
+#[path = "storage/parts.rs"]
+mod parts;
 #[path = "storage/server.rs"]
 mod server;
 #[allow(dead_code)] // shared with the conformance suite, which uses all of it
 #[path = "conformance/subject.rs"]
 mod subject;
+#[path = "storage/uploads.rs"]
+mod uploads;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -64,6 +68,7 @@ on_every_runtime! {
     a_url_lets_others_read
     a_download_goes_on_where_it_broke
     a_download_of_an_object_that_changed_is_an_error
+    an_object_that_is_collected_goes_on_where_it_broke
     a_folder_is_storage_too
 }
 
@@ -404,6 +409,43 @@ fn a_download_of_an_object_that_changed_is_an_error<S: Reads>() {
     // From the beginning it is the new one.
     let mut download = storage.download(BUCKET, "k", GetOptions::default());
     assert!(S::read(&mut download).unwrap() == large(5));
+}
+
+fn an_object_that_is_collected_goes_on_where_it_broke<S: Subject>() {
+    let (shelf, url) = shelf();
+    let object = large(2_654_435_761);
+    shelf.objects.lock().unwrap().insert("k".to_owned(), Kept::of(object.clone()));
+    *shelf.breaks.lock().unwrap() = (1 << 20, 3);
+    let storage = known::<S>(&url).storage();
+    let got = S::wait(storage.get_object(BUCKET, "k")).unwrap();
+    assert!(got.bytes == object, "{} bytes", got.bytes.len());
+    assert_eq!((got.info.size, got.report.attempts.len()), (Some(4 << 20), 4));
+    let sent: Vec<Duration> = got.report.attempts.iter().map(|a| a.sent_after).collect();
+    assert!(sent.is_sorted() && sent[3] <= got.report.elapsed, "{:?}", got.report);
+    let asked = std::mem::take(&mut *shelf.asked.lock().unwrap());
+    let ranges: Vec<_> = asked.iter().map(|(_, range, _)| range.is_some()).collect();
+    assert_eq!(ranges, [false, true, true, true], "{asked:?}");
+    assert!(asked[1..].iter().all(|(_, _, only)| *only == got.etag), "{asked:?}");
+    // Parts of two objects are not put together.
+    *shelf.breaks.lock().unwrap() = (1 << 20, 1);
+    *shelf.exchange.lock().unwrap() = Some(large(5));
+    let error = S::wait(storage.get_object(BUCKET, "k")).unwrap_err();
+    assert_eq!(refusal(Err::<(), _>(error)).code, Code::Changed);
+    assert!(S::wait(storage.get_object(BUCKET, "k")).unwrap().bytes == large(5));
+    // A line that breaks for ever is given up.
+    *shelf.breaks.lock().unwrap() = (0, u32::MAX);
+    let error = S::wait(storage.get_object(BUCKET, "k")).unwrap_err();
+    assert!(error.is_retryable() && error.storage().is_none(), "{error}");
+    *shelf.breaks.lock().unwrap() = (0, 0);
+    // `limits.body` holds for it.
+    let small = Client::<S>::builder()
+        .config(known::<S>(&url).config())
+        .configure(|config| config.limits.body = (4 << 20) - 1)
+        .configure(|config| config.storage.as_mut().unwrap().secret_key = SecretText::new(SECRET))
+        .build()
+        .unwrap();
+    let error = S::wait(small.storage().get_object(BUCKET, "k")).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { limit: 4_194_303, .. }), "{error}");
 }
 
 /// `s3s-fs` keeps objects as files. It knows neither conditions nor pages.

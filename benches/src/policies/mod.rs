@@ -16,6 +16,7 @@
 //! | `endpoint.rs` | what is known of endpoints and tiers, and of their latency |
 //! | `balance.rs` | pick and release over 3 to 100 000 endpoints |
 //! | `cache.rs` | looking up, storing and keys of the response cache |
+//! | `storage.rs` | signing a request to object storage |
 //! | `peers.rs` | the other crates |
 
 mod balance;
@@ -24,6 +25,7 @@ mod endpoint;
 mod guard;
 #[cfg(feature = "peers")]
 pub mod peers;
+mod storage;
 
 use std::error::Error;
 use std::hint::black_box;
@@ -92,6 +94,7 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         .chain(endpoint::CASES)
         .chain(balance::CASES)
         .chain(cache::CASES)
+        .chain(storage::CASES)
 }
 
 /// The cases of other crates; none without the feature `peers`.

@@ -18,6 +18,7 @@ use crate::cache::blocking::{carry_on, remembering};
 pub use crate::cache::blocking::{purge, warm};
 use crate::carry::Limit;
 use crate::consul::Goal;
+pub use crate::download::blocking::get;
 use crate::flight::{Exchanged, Flight, Next, Shot};
 use crate::guards::JobGuard;
 use crate::hub::{Hub, Slot, lock};
@@ -25,6 +26,7 @@ use crate::response::Streaming;
 use crate::runtime::Runtime;
 use crate::sharing::ShareGuard;
 pub use crate::thread::{Background, close};
+pub use crate::upload::blocking::finish;
 use crate::vault::Wait;
 pub use crate::watch::blocking::{Watch, follow, watch};
 

@@ -9,7 +9,7 @@ use origin_core::config::{DiscoveryConfig, EndpointConfig, Policy, Rules};
 use origin_core::notice::Notice;
 use origin_core::ops::bridge::{self, Bridge};
 use origin_core::ops::design::{Analytics, Designs, Knowledge, Marketplace, Projects, Users};
-use origin_core::ops::storage::{SERVICE, Storage, Streams};
+use origin_core::ops::storage::{Object, SERVICE, Storage, Streams};
 use origin_core::ops::{Caller, Composer, Flow};
 use origin_core::s3;
 use origin_core::snapshot::Snapshot;
@@ -26,6 +26,7 @@ use crate::identity::Identity;
 use crate::request::Upstream;
 use crate::roots::Roots;
 use crate::runtime::{Options, Runtime};
+use crate::upload::Upload;
 
 /// A client. Cheap to clone; all clones share breakers, budgets, connections and discovery.
 /// Dropping the last one ends its background work; [`Client::close`] does that in an orderly way.
@@ -210,9 +211,22 @@ impl<R: Runtime> Composer for Client<R> {
 
 impl<R: Runtime> Streams for Client<R> {
     type Download = Download<R>;
+    type Upload = Upload<R>;
 
     fn download(&self, download: Result<s3::Download, Error>) -> Download<R> {
         Download::new(self.hub.clone(), self.hub.slot(SERVICE), download)
+    }
+
+    fn collect(&self, download: Result<s3::Download, Error>) -> R::Reply<Object> {
+        R::get(Download::whole(self.hub.clone(), self.hub.slot(SERVICE), download))
+    }
+
+    fn remembers(&self) -> bool {
+        self.hub.slot(SERVICE).is_ok_and(|slot| slot.memory.is_on())
+    }
+
+    fn upload(&self, upload: Result<s3::Upload, Error>) -> Upload<R> {
+        Upload::new(self.hub.clone(), self.hub.slot(SERVICE), upload)
     }
 }
 

@@ -5,14 +5,16 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use origin_core::ops::storage::{Object, SERVICE};
 use origin_core::outcome::Fault;
 use origin_core::rng::Pcg32;
 use origin_core::s3::download::{Opened, Then};
 use origin_core::s3::{self, Info, StorageError, error};
-use origin_core::{Error, Report, Time};
+use origin_core::{Error, Report, Request, Time};
 
-use crate::hub::{Hub, Slot};
+use crate::hub::{Hub, Slot, lock};
 use crate::response::Streaming;
 use crate::runtime::Runtime;
 
@@ -36,6 +38,14 @@ struct State<R: Runtime> {
     reports: Vec<Report>,
     /// Read to its end, or failed.
     over: bool,
+    /// All of it takes one deadline, instead of each call its own.
+    whole: bool,
+    /// When the first call began.
+    began: Time,
+    /// When the present call began.
+    asked: Time,
+    /// When it is over at the latest.
+    until: Time,
 }
 
 impl<R: Runtime> fmt::Debug for Download<R> {
@@ -67,9 +77,36 @@ impl<R: Runtime> Download<R> {
         let state = slot.and_then(|slot| {
             let machine = machine?;
             let (open, not_before, reports, over) = (None, Time::ZERO, Vec::new(), false);
-            Ok(State { slot, machine, rng, open, not_before, reports, over })
+            let (whole, began, asked, until) = (false, Time::ZERO, Time::ZERO, Time::NEVER);
+            Ok(State {
+                slot,
+                machine,
+                rng,
+                open,
+                not_before,
+                reports,
+                over,
+                whole,
+                began,
+                asked,
+                until,
+            })
         });
         Download { hub, state: state.map_err(Some) }
+    }
+
+    /// One that is collected, up to the limit of bodies and within the deadline of a call.
+    pub(crate) fn whole(
+        hub: Arc<Hub<R>>,
+        slot: Result<Arc<Slot>, Error>,
+        machine: Result<s3::Download, Error>,
+    ) -> Download<R> {
+        let machine = machine.map(|machine| machine.collect(hub.max_body()));
+        let mut download = Download::new(hub, slot, machine);
+        if let Ok(state) = &mut download.state {
+            state.whole = true;
+        }
+        download
     }
 
     /// What storage tells of the object, once the first piece has come.
@@ -89,12 +126,39 @@ impl<R: Runtime> State<R> {
     fn then(&mut self, now: Time, then: Then, why: impl FnOnce() -> Error) -> Result<Next, Error> {
         match then {
             Then::Done => Ok(Next::Over),
-            Then::Again(pause) => {
+            Then::Again(pause) if now.plus(pause) < self.until => {
                 self.not_before = now.plus(pause);
                 Ok(Next::Open)
             }
+            Then::Again(_) => Err(why()),
             Then::GiveUp => Err(why()),
         }
+    }
+
+    /// The next request, now.
+    fn request(&mut self, now: Time) -> Request {
+        let mut request = self.machine.request();
+        if self.whole {
+            if self.until == Time::NEVER {
+                self.began = now;
+                self.until = now.plus(lock(&self.slot.service).rules().total);
+            }
+            request.spec.total = Some(now.until(self.until));
+        }
+        self.asked = now;
+        request
+    }
+
+    /// What has been collected.
+    fn object(mut self, now: Time) -> Object {
+        let mut report = self.reports.pop().unwrap_or_default();
+        let mut attempts: Vec<_> =
+            self.reports.into_iter().flat_map(|report| report.attempts).collect();
+        attempts.append(&mut report.attempts);
+        report.attempts = attempts;
+        report.elapsed = now.since(self.began);
+        let info = self.machine.info().cloned().unwrap_or_default();
+        Object::of(info, self.machine.take(), report)
     }
 
     /// A body has broken off.
@@ -114,7 +178,14 @@ impl<R: Runtime> State<R> {
 
     /// An answer has come: its body is to be read on, or this is what to collect it for.
     fn opened(&mut self, answer: Streaming<R::Body>) -> Option<Refused<R>> {
-        let Streaming { status, headers, body, report } = answer;
+        let Streaming { status, headers, body, mut report } = answer;
+        if self.whole {
+            // One report for all of it counts from its begin.
+            let before = self.asked.since(self.began);
+            for attempt in &mut report.attempts {
+                attempt.sent_after += before;
+            }
+        }
         let refused = self.machine.opened(status, &headers) == Opened::Refused;
         if self.reports.len() >= 16 {
             self.reports.remove(0);
@@ -141,10 +212,23 @@ impl<R: Runtime> State<R> {
         self.then(now, then, || Error::Body { service, fault: Fault::Reset })
     }
 
+    /// A piece of the body; what the reader gets of it.
+    fn piece(&mut self, piece: Bytes) -> Result<Bytes, Error> {
+        self.machine.piece(piece).map_err(|error| match error {
+            Error::Storage { error, .. } => self.failed(*error),
+            error => error,
+        })
+    }
+
     fn failed(&self, error: StorageError) -> Error {
         let report = self.reports.last().cloned().map(Box::new);
         Error::Storage { error: Box::new(error), report }
     }
+}
+
+/// A mistake is told once.
+fn told() -> Error {
+    Error::Request { service: SERVICE.into(), reason: "it has failed already".to_owned() }
 }
 
 /// An answer that says no; its body says why.
@@ -155,9 +239,7 @@ struct Refused<R: Runtime> {
 }
 
 #[cfg(feature = "hyper")]
-mod asynchronous {
-    use bytes::Bytes;
-
+pub(crate) mod asynchronous {
     use super::*;
     use crate::asynchronous::{AsyncRuntime, stream};
 
@@ -180,13 +262,27 @@ mod asynchronous {
         }
     }
 
+    /// Reads the whole of an object.
+    ///
+    /// # Errors
+    /// As [`Download::chunk`], and [`Error::TooLarge`].
+    pub async fn get<R: AsyncRuntime>(mut download: Download<R>) -> Result<Object, Error> {
+        // What comes is kept, so there are no pieces.
+        while download.chunk().await?.is_some() {}
+        let now = download.hub.runtime.now();
+        match download.state {
+            Ok(state) => Ok(state.object(now)),
+            Err(mistake) => Err(mistake.unwrap_or_else(told)),
+        }
+    }
+
     impl<R: AsyncRuntime> State<R> {
         async fn next_chunk(&mut self, hub: &Arc<Hub<R>>) -> Result<Option<Bytes>, Error> {
             loop {
                 let next = match &mut self.open {
                     Some(body) => match body.chunk().await {
                         Ok(Some(piece)) => {
-                            let piece = self.machine.piece(piece).map_err(|e| self.failed(e))?;
+                            let piece = self.piece(piece)?;
                             if piece.is_empty() {
                                 continue;
                             }
@@ -207,7 +303,7 @@ mod asynchronous {
             if hub.runtime.now() < self.not_before {
                 hub.runtime.sleep_until(self.not_before).await;
             }
-            let request = self.machine.request();
+            let request = self.request(hub.runtime.now());
             let answer = stream(hub.clone(), self.slot.clone(), request);
             let answer = match Box::pin(answer).await {
                 Ok(answer) => answer,
@@ -229,7 +325,7 @@ mod asynchronous {
     }
 }
 
-mod blocking {
+pub(crate) mod blocking {
     use std::io::{self, Read};
 
     use super::*;
@@ -254,6 +350,28 @@ mod blocking {
         }
     }
 
+    impl<R: BlockingRuntime> Download<R> {
+        /// Reads to the end and writes it there. Yields how many bytes that were.
+        ///
+        /// # Errors
+        /// As reading does, and those of the writer.
+        pub fn get_to(&mut self, writer: &mut impl io::Write) -> io::Result<u64> {
+            io::copy(self, writer)
+        }
+    }
+
+    /// Reads the whole of an object.
+    ///
+    /// # Errors
+    /// Those of [`Download`] as a reader, and [`Error::TooLarge`].
+    pub fn get<R: BlockingRuntime>(download: Download<R>) -> Result<Object, Error> {
+        let mut state = download.state.map_err(|mistake| mistake.unwrap_or_else(told))?;
+        let mut buffer = vec![0; 64 << 10];
+        // What comes is kept, so there are no pieces.
+        while state.read_next(&download.hub, &mut buffer)? > 0 {}
+        Ok(state.object(download.hub.runtime.now()))
+    }
+
     impl<R: BlockingRuntime> State<R> {
         fn read_next(&mut self, hub: &Arc<Hub<R>>, buffer: &mut [u8]) -> Result<usize, Error> {
             loop {
@@ -261,8 +379,8 @@ mod blocking {
                     Some(body) => match body.read(buffer) {
                         Ok(0) => self.ended(hub.runtime.now())?,
                         Ok(count) => {
-                            let piece = bytes::Bytes::copy_from_slice(&buffer[..count]);
-                            let piece = self.machine.piece(piece).map_err(|e| self.failed(e))?;
+                            let piece = Bytes::copy_from_slice(&buffer[..count]);
+                            let piece = self.piece(piece)?;
                             if piece.is_empty() {
                                 continue;
                             }
@@ -288,7 +406,7 @@ mod blocking {
             if hub.runtime.now() < self.not_before {
                 hub.runtime.sleep_until(self.not_before);
             }
-            let request = self.machine.request();
+            let request = self.request(hub.runtime.now());
             let answer = match stream(hub.clone(), self.slot.clone(), request) {
                 Ok(answer) => answer,
                 Err(why) => return self.broke(hub.runtime.now(), why),

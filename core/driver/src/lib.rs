@@ -22,7 +22,7 @@
 //! | `checks.rs`, `custom.rs`, `guards.rs` | health checks: polling, those of applications, results |
 //! | `sharing.rs` | breaker knowledge shared with other nodes: polling, results |
 //! | `cache/` | remembered answers around one call, here and in Redis |
-//! | `download.rs` | objects read to their end over broken connections |
+//! | `download.rs`, `upload.rs` | objects read to their end, and written, over broken connections |
 //! | `roots.rs`, `identity.rs`, `expect.rs`, `secure.rs` | certificates as applications give them, and exchange them |
 //! | `tls/` | how they are enforced, shared by all adapters (feature `rustls`) |
 //! | `hyper.rs`, `watched.rs` | connections shared by the async adapters |
@@ -39,10 +39,13 @@
 //! use origin_driver::blocking::{self, BlockingRuntime, Body, Watch};
 //! use origin_driver::core::cache::Invalidated;
 //! use origin_driver::core::ops::Flow;
+//! use origin_driver::core::ops::storage::Object;
 //! use origin_driver::core::outcome::{Fault, Sent};
+//! use origin_driver::core::s3::Uploaded;
 //! use origin_driver::core::{ConfigError, Error, Request, Response, Time, Wall};
 //! use origin_driver::{
-//!     Client, Follower, Goal, Hub, Line, Options, Purging, Runtime, Slot, Streaming, Warmed,
+//!     Client, Download, Follower, Goal, Hub, Line, Options, Purging, Runtime, Slot, Streaming,
+//!     Upload, Warmed,
 //! };
 //!
 //! struct Echo(Instant);
@@ -105,6 +108,18 @@
 //!     }
 //!     fn ready<T: Send + 'static>(result: Result<T, Error>) -> Result<T, Error> {
 //!         result
+//!     }
+//!     fn get(download: Download<Echo>) -> Result<Object, Error> {
+//!         blocking::get(download)
+//!     }
+//!     fn finish(upload: Upload<Echo>) -> Result<Uploaded, Error> {
+//!         blocking::finish(upload)
+//!     }
+//!     fn aside<T: Send + 'static>(
+//!         _: &Arc<Hub<Echo>>,
+//!         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+//!     ) {
+//!         drop(work());
 //!     }
 //! }
 //!
@@ -169,6 +184,7 @@ mod sharing;
 mod thread;
 #[cfg(feature = "rustls")]
 pub mod tls;
+mod upload;
 mod vault;
 mod watch;
 #[cfg(all(feature = "hyper", feature = "rustls"))]
@@ -188,6 +204,7 @@ pub use response::Streaming;
 pub use roots::Roots;
 pub use runtime::{Options, Runtime, Warmed};
 pub use secure::{TlsChange, TlsFailure};
+pub use upload::Upload;
 pub use watch::{CallbackError, Follower, Line, Subscription, Update, WatchStatus};
 
 pub use origin_core as core;

@@ -7,16 +7,20 @@ use std::time::Duration;
 
 use origin_core::cache::Invalidated;
 use origin_core::ops::Flow;
+use origin_core::ops::storage::Object;
+use origin_core::s3::Uploaded;
 use origin_core::{ConfigError, Request, Response, Time, Wall};
 
 use crate::cache::Purging;
 use crate::consul::Goal;
+use crate::download::Download;
 use crate::expect::Expectations;
 use crate::hub::{Hub, Slot};
 use crate::identity::Identity;
 use crate::realm::Realms;
 use crate::roots::Roots;
 use crate::secure::{TlsChange, TlsFailure};
+use crate::upload::Upload;
 use crate::watch::{Follower, Line};
 
 /// What an adapter has to know when it is built.
@@ -140,6 +144,19 @@ pub trait Runtime: Sized + Send + Sync + 'static {
 
     /// A reply that is there already.
     fn ready<T: Send + 'static>(result: Result<T, origin_core::Error>) -> Self::Reply<T>;
+
+    /// Reads the whole of an object of storage.
+    fn get(download: Download<Self>) -> Self::Reply<Object>;
+
+    /// Writes what is left of an object of storage.
+    fn finish(upload: Upload<Self>) -> Self::Reply<Uploaded>;
+
+    /// Does what nobody waits for: beside everything else, or where there is nothing to run it
+    /// on, at once.
+    fn aside<T: Send + 'static>(
+        hub: &Arc<Hub<Self>>,
+        work: impl FnOnce() -> Self::Reply<T> + Send + 'static,
+    );
 
     /// Puts another identity, other roots or expectations in force, as a whole or not at all: for
     /// every connection made from then on, and so that none made before carries another request.

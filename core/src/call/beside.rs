@@ -23,6 +23,7 @@ impl Call {
     /// rescue one.
     pub(super) fn next_look(&self, service: &Service, now: Time) -> Time {
         if self.abreast < 2
+            || self.spec.patient
             || !self.idempotent
             || self.attempts >= self.most(service)
             || !service.pool.has_choice()

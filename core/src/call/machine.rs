@@ -387,7 +387,7 @@ impl Call {
             (limit, DeadlineKind::Attempt)
         };
         match service.leash(now, index) {
-            Some(leash) if leash < limit && self.can_repeat(service) => {
+            Some(leash) if leash < limit && !self.spec.patient && self.can_repeat(service) => {
                 (leash, DeadlineKind::Probe)
             }
             _ => (limit, kind),

@@ -48,6 +48,11 @@ pub struct CallSpec {
     pub route: RouteId,
     /// No second attempt beside the first, whatever the policy says.
     pub no_hedge: bool,
+    /// It takes long by its nature, as sending much does: silence says nothing of its endpoint. An
+    /// attempt is neither copied nor taken back then, and has its full time also where a short one
+    /// would find out whether the endpoint works.
+    #[serde(default)]
+    pub patient: bool,
     /// Deadline of the whole call, instead of the policy's.
     pub total: Option<Duration>,
     /// Limit of one attempt, instead of the policy's.
@@ -70,6 +75,7 @@ impl CallSpec {
         affinity: 0,
         route: RouteId::DEFAULT,
         no_hedge: false,
+        patient: false,
         total: None,
         attempt: None,
         streamed: false,

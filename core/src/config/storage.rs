@@ -43,8 +43,8 @@ pub struct StorageConfig {
     /// Whether the body is part of the signature, so that nobody on the way can change it. `false`
     /// saves hashing it, and should be left to `https`. Default `true`.
     pub sign_payload: bool,
-    /// How often a download goes on after a break, until another MiB has come. 0–100, default 5;
-    /// 0: a break is the reader's.
+    /// How often a download goes on after a break, until another MiB has come; and an upload after a
+    /// failed call, until another part is there. 0–100, default 5; 0: a break is the caller's.
     pub resumes: u8,
 }
 

@@ -22,7 +22,7 @@ use crate::s3::download::{Download, correct};
 use crate::s3::list::BadPage;
 use crate::s3::{
     Code, ETag, Entry, GetOptions, Info, ListOptions, Page, PutOptions, Settings, StorageError,
-    ask, list, object, sign,
+    Upload, UploadOptions, ask, list, object, sign,
 };
 use crate::time::Wall;
 
@@ -36,13 +36,25 @@ pub struct Storage<C> {
     settings: Arc<Settings>,
 }
 
-/// A caller that can also leave a body open, to be read piece by piece.
+/// A caller that can also do what takes more than calls one after the other: leave a body open,
+/// wait in between, go on after a call has failed.
 pub trait Streams: Caller {
     /// An object being read: how, is the runtime's.
     type Download;
+    /// An object being written.
+    type Upload;
 
     /// Reads an object; nothing is sent before it is first read from.
     fn download(&self, download: Result<Download, Error>) -> Self::Download;
+
+    /// Reads the whole of an object, up to the limit of bodies.
+    fn collect(&self, download: Result<Download, Error>) -> Self::Reply<Object>;
+
+    /// Whether answers of storage may come from a cache, which keeps them whole.
+    fn remembers(&self) -> bool;
+
+    /// Writes an object; nothing is sent before there is a part of it, or the end.
+    fn upload(&self, upload: Result<Upload, Error>) -> Self::Upload;
 }
 
 impl<C: Caller> Storage<C> {
@@ -58,42 +70,6 @@ impl<C: Caller> Storage<C> {
     ) -> C::Reply<T> {
         let method = request.as_ref().map_or(Method::GET, |request| request.method.clone());
         self.caller.run(Operation { request: Some(request), method, sent: None, read })
-    }
-
-    /// Reads an object.
-    ///
-    /// Yields [`Error::Storage`] with [`Code::NoSuchKey`] when there is none, and
-    /// [`Error::Request`] for a bucket or key that cannot be one.
-    pub fn get_object(&self, bucket: &str, key: &str) -> C::Reply<Object> {
-        self.get_object_with(bucket, key, &GetOptions::default())
-    }
-
-    /// Reads an object, or a part of one, under a condition.
-    ///
-    /// Yields [`Error::Storage`] with [`Code::NotModified`], [`Code::PreconditionFailed`],
-    /// [`Code::InvalidRange`], and [`Code::RangeIgnored`] when another part came.
-    pub fn get_object_with(
-        &self,
-        bucket: &str,
-        key: &str,
-        options: &GetOptions,
-    ) -> C::Reply<Object> {
-        let request = ask::read(&self.settings, Method::GET, (bucket, key), options);
-        let part = options.range.is_some();
-        self.run(request, move |reply| {
-            if (reply.status == StatusCode::PARTIAL_CONTENT) != part {
-                let error = StorageError::plain(reply.status.as_u16(), Code::RangeIgnored);
-                return Err(failed(error, reply.report));
-            }
-            let info = Info::of(&reply.headers);
-            Ok(Read::Done(Object {
-                etag: info.etag.as_ref().map(|tag| tag.as_str().to_owned()),
-                content_type: info.content_type.clone(),
-                info,
-                bytes: reply.body,
-                report: reply.report,
-            }))
-        })
     }
 
     /// Asks about an object without its bytes. Storage says little when it refuses that: a 404 is
@@ -211,12 +187,59 @@ impl<C: Caller> Storage<C> {
 }
 
 impl<C: Streams> Storage<C> {
+    /// Reads an object. A connection that breaks is followed by another that brings the rest, as
+    /// long as it is the same object; see [`crate::s3::download`]. All of it takes one deadline.
+    ///
+    /// Yields [`Error::Storage`] with [`Code::NoSuchKey`] when there is none and with
+    /// [`Code::Changed`] when it was exchanged meanwhile, [`Error::TooLarge`] beyond
+    /// `limits.body`, and [`Error::Request`] for a bucket or key that cannot be one.
+    pub fn get_object(&self, bucket: &str, key: &str) -> C::Reply<Object> {
+        self.get_object_with(bucket, key, &GetOptions::default())
+    }
+
+    /// Reads an object, or a part of one, under a condition.
+    ///
+    /// Yields [`Error::Storage`] with [`Code::NotModified`], [`Code::PreconditionFailed`],
+    /// [`Code::InvalidRange`], and [`Code::RangeIgnored`] when another part came.
+    pub fn get_object_with(
+        &self,
+        bucket: &str,
+        key: &str,
+        options: &GetOptions,
+    ) -> C::Reply<Object> {
+        if !self.caller.remembers() {
+            let download = Download::new(&self.settings, bucket, key, options.clone());
+            return self.caller.collect(download);
+        }
+        let request = ask::read(&self.settings, Method::GET, (bucket, key), options);
+        let part = options.range.is_some();
+        self.run(request, move |reply| {
+            if (reply.status == StatusCode::PARTIAL_CONTENT) != part {
+                let error = StorageError::plain(reply.status.as_u16(), Code::RangeIgnored);
+                return Err(failed(error, reply.report));
+            }
+            Ok(Read::Done(Object::of(Info::of(&reply.headers), reply.body, reply.report)))
+        })
+    }
+
     /// Reads an object piece by piece, however large it is. A connection that breaks is followed
     /// by another that brings the rest, as long as it is the same object; see
     /// [`crate::s3::download`]. Nothing is sent before it is first read from, and mistakes in the
     /// names show then.
     pub fn download(&self, bucket: &str, key: &str, options: GetOptions) -> C::Download {
         self.caller.download(Download::new(&self.settings, bucket, key, options))
+    }
+
+    /// Writes an object of any size piece by piece, in parts of 8 MiB; see [`crate::s3::upload`].
+    /// It is there, all of it, when the upload was finished, and not before. Nothing is sent
+    /// before there is more than a part; mistakes in the names show with the first write.
+    pub fn upload(&self, bucket: &str, key: &str) -> C::Upload {
+        self.upload_with(bucket, key, UploadOptions::default())
+    }
+
+    /// The same with media type, metadata, a condition, and parts of another size.
+    pub fn upload_with(&self, bucket: &str, key: &str, options: UploadOptions) -> C::Upload {
+        self.caller.upload(Upload::new(&self.settings, bucket, key, options))
     }
 }
 
@@ -233,6 +256,16 @@ pub struct Object {
     pub info: Info,
     /// How it was had.
     pub report: Report,
+}
+
+impl Object {
+    /// An object with what storage tells of it.
+    #[must_use]
+    pub fn of(info: Info, bytes: Bytes, report: Report) -> Object {
+        let etag = info.etag.as_ref().map(|tag| tag.as_str().to_owned());
+        let content_type = info.content_type.clone();
+        Object { bytes, etag, content_type, info, report }
+    }
 }
 
 /// An object that was written.

@@ -94,27 +94,39 @@ pub(crate) fn write(
     body: Bytes,
     options: &PutOptions,
 ) -> Result<Request, Error> {
-    if options.only_new && options.if_match.is_some() {
-        return Err(refuse("an object cannot both be new and take the place of another"));
-    }
     let path = object::object_path(bucket, key).map_err(refuse)?;
-    let metadata = object::metadata(&options.metadata).map_err(refuse)?;
     let mut request = begin(settings, Method::PUT, &path, body)?;
+    describe(&mut request, options)?;
+    condition(&mut request, options)?;
+    let conditional = options.only_new || options.if_match.is_some();
+    request.spec.idempotent = Some(!conditional);
+    Ok(request)
+}
+
+/// What is kept with an object.
+pub(crate) fn describe(request: &mut Request, options: &PutOptions) -> Result<(), Error> {
+    let metadata = object::metadata(&options.metadata).map_err(refuse)?;
     request.headers.extend(metadata);
     if let Some(kind) = &options.content_type {
         // Runs of spaces mean nothing there, and servers sign them differently.
         let kind: Vec<&str> = kind.split(' ').filter(|word| !word.is_empty()).collect();
-        put(&mut request, CONTENT_TYPE, &kind.join(" "))?;
+        put(request, CONTENT_TYPE, &kind.join(" "))?;
+    }
+    Ok(())
+}
+
+/// Under which condition an object is written.
+pub(crate) fn condition(request: &mut Request, options: &PutOptions) -> Result<(), Error> {
+    if options.only_new && options.if_match.is_some() {
+        return Err(refuse("an object cannot both be new and take the place of another"));
     }
     if options.only_new {
-        put(&mut request, IF_NONE_MATCH, "*")?;
+        put(request, IF_NONE_MATCH, "*")?;
     }
     if let Some(tag) = &options.if_match {
-        put(&mut request, IF_MATCH, tag.as_str())?;
+        put(request, IF_MATCH, tag.as_str())?;
     }
-    let conditional = options.only_new || options.if_match.is_some();
-    request.spec.idempotent = Some(!conditional);
-    Ok(request)
+    Ok(())
 }
 
 /// `DELETE` of an object.
@@ -140,7 +152,7 @@ pub(crate) fn page(
     Ok(request)
 }
 
-fn begin(
+pub(crate) fn begin(
     settings: &Arc<Settings>,
     method: Method,
     path: &str,

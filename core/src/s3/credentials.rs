@@ -37,7 +37,8 @@ pub struct Settings {
     pub credentials: Option<Credentials>,
     /// Whether bodies are part of the signature.
     pub sign_payload: bool,
-    /// How often a download goes on after a break, until another MiB has come.
+    /// How often a download goes on after a break, until another MiB has come; and an upload after a
+    /// failed call, until another part is there.
     pub resumes: u8,
 }
 

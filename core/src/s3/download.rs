@@ -10,12 +10,13 @@
 //! at once is not asked for ever.
 //!
 //! Without a strong entity tag nothing can be put together: a break after the first byte is then
-//! the reader's. Switched off by `storage.resumes = 0`.
+//! the reader's; one that only wants the whole ([`Download::collect`]) has seen nothing yet, and
+//! it is begun anew. Switched off by `storage.resumes = 0`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use http::header::{DATE, IF_MATCH, IF_NONE_MATCH, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
@@ -101,6 +102,33 @@ pub struct Download {
     since: u64,
     /// Breaks in a row without a byte in between.
     idle: u32,
+    /// What has come, if it is kept.
+    kept: Option<Kept>,
+}
+
+/// An object that is collected.
+#[derive(Clone, Debug)]
+struct Kept {
+    limit: u64,
+    /// Nearly every small object is one piece, which needs no copy.
+    first: Bytes,
+    whole: BytesMut,
+}
+
+impl Kept {
+    fn put(&mut self, piece: Bytes, size: Option<u64>) {
+        if self.first.is_empty() && self.whole.is_empty() {
+            self.first = piece;
+            return;
+        }
+        if self.whole.is_empty() {
+            // Whoever says how much it is may be wrong, but not beyond the limit.
+            let size = size.unwrap_or(0).min(self.limit);
+            self.whole.reserve(usize::try_from(size).unwrap_or(0));
+            self.whole.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.whole.extend_from_slice(&piece);
+    }
 }
 
 impl Download {
@@ -130,7 +158,25 @@ impl Download {
             credit: settings.resumes,
             since: 0,
             idle: 0,
+            kept: None,
         })
+    }
+
+    /// Keeps what comes, up to so many bytes, instead of handing it on: [`Download::piece`] yields
+    /// nothing then, and [`Download::take`] all of it.
+    #[must_use]
+    pub fn collect(mut self, limit: u64) -> Download {
+        self.kept = Some(Kept { limit, first: Bytes::new(), whole: BytesMut::new() });
+        self
+    }
+
+    /// What was collected.
+    pub fn take(&mut self) -> Bytes {
+        match &mut self.kept {
+            Some(Kept { first, whole, .. }) if whole.is_empty() => std::mem::take(first),
+            Some(Kept { whole, .. }) => std::mem::take(whole).freeze(),
+            None => Bytes::new(),
+        }
     }
 
     /// What to send now.
@@ -269,15 +315,22 @@ impl Download {
     /// A piece of the body: what the caller gets of it. Empty when it has all of it already.
     ///
     /// # Errors
-    /// [`Code::RangeIgnored`] for more bytes than there are.
-    pub fn piece(&mut self, mut piece: Bytes) -> Result<Bytes, StorageError> {
+    /// [`Error::Storage`] with [`Code::RangeIgnored`] for more bytes than there are, and
+    /// [`Error::TooLarge`] for more than are to be collected.
+    pub fn piece(&mut self, mut piece: Bytes) -> Result<Bytes, Error> {
         let known = u64::try_from(piece.len()).unwrap_or(u64::MAX).min(self.skip);
         self.skip -= known;
         piece.advance(usize::try_from(known).unwrap_or(piece.len()));
         let count = piece.len() as u64;
         let got = self.got.saturating_add(count);
         if self.size.is_some_and(|size| got > size) {
-            return Err(StorageError::plain(200, Code::RangeIgnored));
+            let error = Box::new(StorageError::plain(200, Code::RangeIgnored));
+            return Err(Error::Storage { error, report: None });
+        }
+        if let Some(Kept { limit, .. }) = self.kept
+            && self.size.unwrap_or(got).max(got) > limit
+        {
+            return Err(Error::TooLarge { service: ask::SERVICE.into(), limit });
         }
         self.got = got;
         if count > 0 {
@@ -286,6 +339,10 @@ impl Download {
             if self.since >= REFILL {
                 (self.since, self.credit) = (0, self.resumes);
             }
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.put(piece, self.size);
+            return Ok(Bytes::new());
         }
         Ok(piece)
     }
@@ -306,11 +363,12 @@ impl Download {
             return Then::Done;
         }
         if !info.etag.as_ref().is_some_and(ETag::is_strong) {
-            if self.got > 0 {
+            if self.got > 0 && self.kept.is_none() {
                 return Then::GiveUp;
             }
             // Nothing was handed on, so it can be another object.
-            (self.info, self.size, self.start) = (None, None, 0);
+            drop(self.take());
+            (self.info, self.size, self.start, self.got) = (None, None, 0, 0);
         }
         let Some(credit) = self.credit.checked_sub(1) else { return Then::GiveUp };
         (self.credit, self.since) = (credit, 0);

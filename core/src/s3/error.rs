@@ -24,6 +24,10 @@ pub enum Code {
     NoSuchBucket,
     /// There is no such version of the object.
     NoSuchVersion,
+    /// There is no such upload in parts, or none any more.
+    NoSuchUpload,
+    /// Storage does not have a part that it was to put together.
+    InvalidPart,
     /// Whoever asks may not. Also a 403 that does not say more, as to `HEAD`.
     AccessDenied,
     /// The signature is wrong: another secret, or a request that was changed on the way.
@@ -66,6 +70,8 @@ impl Code {
             "NoSuchKey" => Code::NoSuchKey,
             "NoSuchBucket" => Code::NoSuchBucket,
             "NoSuchVersion" => Code::NoSuchVersion,
+            "NoSuchUpload" => Code::NoSuchUpload,
+            "InvalidPart" => Code::InvalidPart,
             "AccessDenied" | "AllAccessDisabled" => Code::AccessDenied,
             "SignatureDoesNotMatch" => Code::SignatureDoesNotMatch,
             "InvalidAccessKeyId" | "NotSignedUp" => Code::InvalidAccessKeyId,
@@ -115,6 +121,8 @@ impl Code {
             Code::NoSuchKey => "there is no such object",
             Code::NoSuchBucket => "there is no such bucket",
             Code::NoSuchVersion => "there is no such version of the object",
+            Code::NoSuchUpload => "there is no such upload in parts, or none any more",
+            Code::InvalidPart => "storage does not have a part that it was sent",
             Code::AccessDenied => "access is denied",
             Code::SignatureDoesNotMatch => "the signature does not match: is the secret key right?",
             Code::InvalidAccessKeyId => "the access key is not known",

@@ -10,6 +10,8 @@
 //! | `xml.rs` | a small bounded reader of XML |
 //! | `error.rs`, `list.rs`, `object.rs` | what replies say |
 //! | `download.rs` | reading an object to its end over broken connections |
+//! | `multipart.rs` | writing in parts: requests, and what replies say |
+//! | `upload.rs` | writing an object of any size, part by part |
 
 pub(crate) mod ask;
 mod canonical;
@@ -18,8 +20,10 @@ mod date;
 pub mod download;
 pub mod error;
 pub mod list;
+pub mod multipart;
 pub mod object;
 pub mod sign;
+pub mod upload;
 mod xml;
 
 pub use ask::{GetOptions, PutOptions};
@@ -29,4 +33,5 @@ pub use error::{Code, StorageError};
 pub use list::{Entry, ListOptions, Page};
 pub use object::{ByteRange, ETag, Info};
 pub use sign::Signer;
+pub use upload::{Upload, UploadOptions, Uploaded};
 pub use xml::BadXml;

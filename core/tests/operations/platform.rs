@@ -4,7 +4,7 @@ use origin_core::ops::design::{
     Analytics, DesignFilter, Designs, Knowledge, Marketplace, Paging, ProjectStatus, Projects,
     ResourceFilter, Search, Upload, Users,
 };
-use origin_core::vault::Token;
+use origin_core::Secret;
 use serde_json::json;
 
 use super::keeping::TOKEN;
@@ -13,7 +13,7 @@ use super::{Input, Operation, Waits, operations};
 macro_rules! handles {
     ($($name:ident $client:ident),*) => {$(
         fn $name<C: Waits>(caller: &C, input: &Input<'_>) -> $client<C> {
-            let client = $client::new(caller.clone()).bearer(&Token::new(TOKEN).unwrap());
+            let client = $client::new(caller.clone()).bearer(&Secret::new(TOKEN).unwrap());
             match input.moved {
                 Some((name, path)) => client.path(name, path),
                 None => client,
@@ -48,7 +48,7 @@ pub(super) fn users<C: Waits>() -> Vec<Operation<C>> {
         "Users.authenticate" Fields Elsewhere SESSION, ["/access_token"],
             |c, i| u(c, i).authenticate(i.text, "pl4nted-password");
         "Users.refresh" Fields Nowhere SESSION, ["/access_token"],
-            |c, i| u(c, i).refresh(&Token::new(TOKEN).unwrap());
+            |c, i| u(c, i).refresh(&Secret::new(TOKEN).unwrap());
         "Users.roles" Fields Nowhere ROLES, ["/0/name"], |c, i| u(c, i).roles(1);
         "Users.own_roles" Fields Nowhere ROLES, ["/0/name"], |c, i| u(c, i).own_roles();
         "Users.grant" Status Segment GONE, [], |c, i| u(c, i).grant(1, i.text);

@@ -55,6 +55,7 @@ pub(crate) const TARGETS: [(&str, Parser); 30] = [
     ("resp", redis::reply),
     ("s3_error", s3::error),
     ("s3_list", s3::page),
+    ("s3_upload", s3::upload),
     ("services_file", local::services_file),
     ("vault_auth", vault::auth),
     ("vault_error", vault::error),

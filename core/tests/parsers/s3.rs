@@ -3,6 +3,7 @@
 use http::{HeaderMap, Method};
 use origin_core::s3::error::StorageError;
 use origin_core::s3::list::{self, BadPage};
+use origin_core::s3::multipart::{self, BadReply};
 
 use super::{Verdict, discreet, text};
 
@@ -21,6 +22,33 @@ pub(crate) fn page(_: &str, bytes: &[u8]) -> Verdict {
         }
         Err(BadPage::Refused(error)) => Err(error.to_string()),
     }
+}
+
+/// The replies to the begin and the end of an upload in parts: a name that can be sent, a tag that
+/// can stand in a header, and what the parts of such tags make.
+pub(crate) fn upload(_: &str, bytes: &[u8]) -> Verdict {
+    let said = |bad: BadReply| match bad {
+        BadReply::Unreadable(why) => {
+            discreet(&text(&why), bytes);
+            why.to_string()
+        }
+        BadReply::Refused(error) => {
+            let shown = text(&error);
+            assert!(!shown.contains("hunter2"), "it repeats the message: {shown}");
+            shown
+        }
+    };
+    let created = multipart::created(bytes).map(|id| {
+        assert!((1..=multipart::LONGEST_ID).contains(&id.len()) && !id.contains(char::is_control));
+    });
+    let completed = multipart::completed(bytes).map(|tag| {
+        assert!(tag.as_str().bytes().all(|c| c.is_ascii_graphic()));
+        if let Some(composed) = multipart::composed(&[tag.clone(), tag]) {
+            assert!(composed.as_str().ends_with("-2\""), "{composed}");
+        }
+    });
+    assert!(created.is_err() || completed.is_err(), "it is one of both");
+    created.or(completed).map_err(said)
 }
 
 /// An error document: what is shown of it is short and fit for a line of a log. Whether it was

@@ -129,7 +129,7 @@ fn keys_make_creating_safe_to_repeat<S: Subject>() {
 
 fn case_x_13_a_redirect_elsewhere_is_not_followed<S: Subject>() {
     let (server, other) = (project_service(), as_clients_expect());
-    let token = origin_core::vault::Token::new(TOKEN).unwrap();
+    let token = origin_core::Secret::new(TOKEN).unwrap();
     let projects = client::<S>(&server).projects().bearer(&token);
     let new = NewProject { name: "n".to_owned(), owner_id: Some(7), ..Default::default() };
     for location in [

@@ -3,10 +3,10 @@
 //! [`Shelf`], which also knows conditions and pages, and breaks off when told to.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use crate::parts::{self, Cut, Parts};
 use bytes::Bytes;
 use futures_lite::{StreamExt, stream};
 use hyper::service::{Service, service_fn};
@@ -35,21 +35,28 @@ pub(crate) struct Shelf {
     pub(crate) page: Mutex<usize>,
     /// What its clock says, as an HTTP date and as a stamp: other stamps are too far off.
     pub(crate) clock: Mutex<Option<(&'static str, &'static str)>>,
+    /// Objects on their way, in parts.
+    pub(crate) parts: Parts,
 }
 
 #[derive(Clone)]
 pub(crate) struct Kept {
     pub(crate) bytes: Bytes,
-    content_type: Option<ContentType>,
-    metadata: Option<Metadata>,
+    pub(crate) content_type: Option<ContentType>,
+    pub(crate) metadata: Option<Metadata>,
+    /// Its tag, where that does not follow from the bytes.
+    pub(crate) tag: Option<String>,
 }
 
 impl Kept {
     pub(crate) fn of(bytes: Bytes) -> Kept {
-        Kept { bytes, content_type: None, metadata: None }
+        Kept { bytes, content_type: None, metadata: None, tag: None }
     }
 
-    fn tag(&self) -> String {
+    pub(crate) fn tag(&self) -> String {
+        if let Some(tag) = &self.tag {
+            return tag.clone();
+        }
         let hash = self
             .bytes
             .iter()
@@ -59,7 +66,7 @@ impl Kept {
 }
 
 impl Shelf {
-    fn find(
+    pub(crate) fn find(
         &self,
         bucket: &str,
         key: &str,
@@ -192,10 +199,38 @@ impl S3 for Served {
             _ => {}
         }
         let (content_type, metadata) = (input.content_type, input.metadata);
-        let kept = Kept { bytes: bytes.into(), content_type, metadata };
+        let kept = Kept { bytes: bytes.into(), content_type, metadata, tag: None };
         let e_tag = Some(kept.tag());
         self.objects.lock().unwrap().insert(input.key, kept);
         Ok(S3Response::new(PutObjectOutput { e_tag, ..PutObjectOutput::default() }))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        self.create(request.input)
+    }
+
+    async fn upload_part(
+        &self,
+        request: S3Request<UploadPartInput>,
+    ) -> S3Result<S3Response<UploadPartOutput>> {
+        self.take_part(request.input).await
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        self.complete(request.input)
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        self.abort(&request.input)
     }
 
     async fn delete_object(
@@ -266,41 +301,70 @@ impl S3 for Served {
 }
 
 /// Starts a server over `storage` that lets [`KEY`] with [`SECRET`] in; yields its URL. It ends
-/// with the program.
+/// with the program; killed by [`parts::Cut::Kill`] it comes back at the same place.
 pub(crate) fn start(storage: impl S3, shelf: Arc<Shelf>) -> String {
     let mut builder = S3ServiceBuilder::new(storage);
     builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
     let service = builder.build().into_shared();
     let (told, heard) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            told.send(format!("http://{}", listener.local_addr().unwrap())).unwrap();
-            loop {
-                let (socket, _) = listener.accept().await.unwrap();
-                let (service, shelf) = (service.clone(), shelf.clone());
-                let answer =
-                    service_fn(move |request| answer(service.clone(), shelf.clone(), request));
-                let http = hyper::server::conn::http1::Builder::new();
-                let serving = http.serve_connection(TokioIo::new(socket), answer);
-                tokio::spawn(async move { drop(serving.await) });
-            }
-        });
+        let mut place = "127.0.0.1:0".to_owned();
+        loop {
+            // Everything a server has open dies with its runtime.
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::bind(&place).await.unwrap();
+                place = listener.local_addr().unwrap().to_string();
+                let _ = told.send(format!("http://{place}"));
+                tokio::select! {
+                    () = serve(&listener, &service, &shelf) => {}
+                    () = shelf.parts.killed.notified() => {}
+                }
+            });
+        }
     });
     heard.recv().unwrap()
 }
 
+async fn serve(listener: &tokio::net::TcpListener, service: &SharedS3Service, shelf: &Arc<Shelf>) {
+    loop {
+        let (socket, _) = listener.accept().await.unwrap();
+        let (service, shelf) = (service.clone(), shelf.clone());
+        let answer = service_fn(move |request| answer(service.clone(), shelf.clone(), request));
+        let http = hyper::server::conn::http1::Builder::new();
+        let serving = http.serve_connection(TokioIo::new(socket), answer);
+        tokio::spawn(async move { drop(serving.await) });
+    }
+}
+
+/// Answers, or breaks the connection off.
 async fn answer(
     service: SharedS3Service,
     shelf: Arc<Shelf>,
-    request: hyper::Request<hyper::body::Incoming>,
-) -> Result<hyper::Response<s3s::Body>, Infallible> {
+    mut request: hyper::Request<hyper::body::Incoming>,
+) -> io::Result<hyper::Response<s3s::Body>> {
+    let cut = shelf.parts.met(request.method(), request.uri().query().unwrap_or(""));
+    let broken = || io::Error::other("the line breaks");
+    match cut {
+        Some(Cut::Middle) => {
+            parts::read(request.body_mut(), 256 << 10).await;
+            return Err(broken());
+        }
+        Some(Cut::Kill) => {
+            parts::read(request.body_mut(), 256 << 10).await;
+            shelf.parts.killed.notify_one();
+            std::future::pending::<()>().await;
+        }
+        Some(Cut::Answer) | None => {}
+    }
     let clock = *shelf.clock.lock().unwrap();
     let stamp = request.headers().get("x-amz-date").and_then(|v| v.to_str().ok());
     if let Some((date, right)) = clock
         && stamp.is_some_and(|stamp| stamp != right)
     {
+        // An answer before the end of the request may be missed by who is still sending.
+        parts::read(request.body_mut(), usize::MAX).await;
         let body = "<Error><Code>RequestTimeTooSkewed</Code></Error>".to_owned();
         let head = request.method() == hyper::Method::HEAD;
         let body = if head { s3s::Body::empty() } else { s3s::Body::from(body) };
@@ -310,5 +374,11 @@ async fn answer(
     let failed = |error: S3Error| {
         hyper::Response::builder().status(500).body(s3s::Body::from(format!("{error:?}"))).unwrap()
     };
-    Ok(service.call(request).await.unwrap_or_else(failed))
+    let mut response = service.call(request).await.unwrap_or_else(failed);
+    if let Some(Cut::Answer) = cut {
+        // The end of an upload is carried out while its answer is being sent.
+        parts::read(response.body_mut(), usize::MAX).await;
+        return Err(broken());
+    }
+    Ok(response)
 }

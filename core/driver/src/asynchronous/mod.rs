@@ -26,12 +26,14 @@ use crate::cache::asynchronous::{carry_on, remembering};
 pub use crate::cache::asynchronous::{purge, warm};
 use crate::carry;
 use crate::consul::Goal;
+pub use crate::download::asynchronous::get;
 use crate::flight::{Exchanged, Flight, Next, Shot};
 use crate::guards::JobGuard;
 use crate::hub::{Hub, Slot, lock};
 use crate::response::Streaming;
 use crate::runtime::Runtime;
 use crate::sharing::ShareGuard;
+pub use crate::upload::asynchronous::{aside, finish};
 use crate::vault::Wait;
 pub use crate::watch::asynchronous::{Watch, follow, watch};
 

@@ -143,7 +143,8 @@ fn play(resumes: u8, tag: Option<&str>, acts: &[Act]) -> (Vec<u8>, Came, usize) 
                     got.extend_from_slice(&piece);
                     Ok(if breaks { machine.broke(&mut rng) } else { machine.ended(&mut rng) })
                 }
-                Err(error) => Err(error),
+                Err(Error::Storage { error, .. }) => Err(*error),
+                Err(other) => panic!("{other}"),
             },
         };
         match then {

@@ -1,0 +1,606 @@
+//! Writing an object of any size although connections break and servers restart.
+//!
+//! What is known to be small goes as one `PUT`. As soon as there is more than a part, the object
+//! is written in parts: each is kept until storage has it, and sent again alone, so that a break
+//! costs a part and not the object, and memory is bounded by one part. Nothing is seen of the
+//! object before the parts are put together, and then all of it. It follows the published rules
+//! of S3 (Amazon S3 user guide, "Uploading and copying objects using multipart upload") and what
+//! the AWS transfer managers do; what differs: the size need not be known, parts grow as the
+//! object does, and what became of putting them together is found out rather than guessed.
+//!
+//! An upload lives in the cluster that began it: another one does not know it, and its saying so
+//! means nothing but that the first is to be waited for.
+//!
+//! If the answer to putting the parts together is lost, that is asked for once more. Storage then
+//! says that it has done so, or that there is no such upload; in the latter case the object is
+//! looked at: it was done if its entity tag is the one that these very parts make
+//! ([`super::multipart::composed`]) and its size fits. Where tags cannot be foreseen the caller
+//! gets the error, and has to look for itself.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::Method;
+
+use super::ask::{self, GetOptions, PutOptions, refuse};
+use super::credentials::Settings;
+use super::download::correct;
+use super::error::{Code, StorageError};
+use super::multipart::{self, BadReply};
+use super::object::{ETag, Info};
+use super::sign::Signer;
+use crate::error::Error;
+use crate::outcome::{Outcome, Sent};
+use crate::request::{AttemptReport, Report, Request, Response};
+use crate::rng::Pcg32;
+
+/// Smallest part, in bytes, but for the last one.
+pub const SMALLEST_PART: u64 = 5 << 20;
+/// Largest part, in bytes.
+pub const LARGEST_PART: u64 = 5 << 30;
+/// Most parts of an object.
+pub const MOST_PARTS: usize = 10_000;
+/// Parts are twice as large after so many of them: 10 000 of 5 MiB at first make 8 TiB.
+const GROWS_AFTER: usize = 900;
+/// Pause before the second attempt in a row; doubles.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What is written, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadOptions {
+    /// Media type, metadata and the condition, which is put to the test at the end.
+    pub object: PutOptions,
+    /// Bytes of a part, 5 MiB to 5 GiB; default 8 MiB. So much memory is used. After 900 parts
+    /// they are twice as large, after 1 800 four times, and so on.
+    pub part_size: u64,
+    /// How large the object will be, where that is known: parts are then made so large that they
+    /// suffice, and need not grow. It may turn out otherwise.
+    pub size: Option<u64>,
+}
+
+impl Default for UploadOptions {
+    fn default() -> Self {
+        UploadOptions { object: PutOptions::default(), part_size: 8 << 20, size: None }
+    }
+}
+
+/// An object that was written.
+#[derive(Clone, Debug)]
+pub struct Uploaded {
+    /// Its entity tag.
+    pub etag: Option<ETag>,
+    /// Which version it is, where the bucket has versions.
+    pub version: Option<String>,
+    /// Its size in bytes.
+    pub size: u64,
+    /// In how many parts it was written; 0: as a whole.
+    pub parts: usize,
+    /// How the last call went.
+    pub report: Report,
+}
+
+/// What an upload wants.
+#[allow(clippy::large_enum_variant)] // moved once
+#[derive(Debug)]
+pub enum Want {
+    /// More bytes, or to be told that there are none.
+    More,
+    /// This request to be sent after this pause, and [`Upload::answered`] or [`Upload::failed`].
+    Send(Request, Duration),
+    /// Nothing: the object is there.
+    Done(Uploaded),
+}
+
+/// One object on its way to storage.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use bytes::Bytes;
+/// use origin_core::s3::upload::{Upload, UploadOptions, Want};
+///
+/// let mut upload = Upload::new(&Arc::default(), "bucket", "key", UploadOptions::default())?;
+/// upload.push(Bytes::from_static(b"not even a part"));
+/// assert!(matches!(upload.next()?, Want::More));
+/// upload.end();
+/// let Want::Send(request, _) = upload.next()? else { panic!() };
+/// assert_eq!((request.method.as_str(), request.path.as_str()), ("PUT", "/bucket/key"));
+/// # Ok::<(), origin_core::Error>(())
+/// ```
+pub struct Upload {
+    settings: Arc<Settings>,
+    bucket: Box<str>,
+    key: Box<str>,
+    options: PutOptions,
+    part_size: u64,
+    /// Bytes that were taken and are to be part of a part.
+    buffer: BytesMut,
+    /// Bytes that were given and do not fit in there yet.
+    waiting: Bytes,
+    /// There are more bytes than fit in there.
+    more: bool,
+    /// There are no more.
+    ended: bool,
+    /// What is to be sent, until it is answered.
+    out: Option<Out>,
+    /// What storage calls the upload.
+    id: Option<String>,
+    /// The cluster that knows it.
+    home: Option<Arc<str>>,
+    parts: Vec<ETag>,
+    /// Bytes in those.
+    stored: u64,
+    /// The parts may have been put together, and the answer was lost.
+    doubt: bool,
+    /// How the last request was signed: by which clock.
+    signer: Option<Box<Signer>>,
+    resumes: u8,
+    credit: u8,
+    /// Failures in a row.
+    idle: u32,
+    done: Option<Uploaded>,
+    over: bool,
+}
+
+struct Out {
+    ask: Ask,
+    request: Request,
+    pause: Duration,
+}
+
+/// What is asked.
+enum Ask {
+    /// To take the object as a whole.
+    Put,
+    /// To begin.
+    Create,
+    /// To take a part.
+    Part,
+    /// To put the parts together.
+    Complete,
+    /// Whether that has happened; otherwise this is the error.
+    Look(Error),
+}
+
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (parts, stored, held) = (self.parts.len(), self.stored, self.buffer.len());
+        write!(f, "Upload({parts} parts of {stored} bytes, {held} more)")
+    }
+}
+
+impl Upload {
+    /// An upload to this place.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for names and options that cannot be sent.
+    pub fn new(
+        settings: &Arc<Settings>,
+        bucket: &str,
+        key: &str,
+        options: UploadOptions,
+    ) -> Result<Upload, Error> {
+        let UploadOptions { object, part_size, size } = options;
+        if !(SMALLEST_PART..=LARGEST_PART).contains(&part_size) {
+            return Err(refuse("part_size is not from 5 MiB to 5 GiB"));
+        }
+        let part_size = part_size.max(size.unwrap_or(0).div_ceil(MOST_PARTS as u64));
+        if part_size > LARGEST_PART {
+            return Err(refuse("the size is more than 10 000 parts of 5 GiB"));
+        }
+        // Whatever is wrong with the names and options shows before anything is sent.
+        ask::write(settings, (bucket, key), Bytes::new(), &object)?;
+        Ok(Upload {
+            settings: settings.clone(),
+            bucket: bucket.into(),
+            key: key.into(),
+            options: object,
+            part_size,
+            buffer: BytesMut::new(),
+            waiting: Bytes::new(),
+            more: false,
+            ended: false,
+            out: None,
+            id: None,
+            home: None,
+            parts: Vec::new(),
+            stored: 0,
+            doubt: false,
+            signer: None,
+            resumes: settings.resumes,
+            credit: settings.resumes,
+            idle: 0,
+            done: None,
+            over: false,
+        })
+    }
+
+    /// Takes bytes over. They are kept as they are until there is room for them, so
+    /// [`Upload::next`] is to be asked before more are given.
+    pub fn push(&mut self, bytes: Bytes) {
+        if self.waiting.is_empty() {
+            self.waiting = bytes;
+        } else {
+            let mut both = BytesMut::from(&self.waiting[..]);
+            both.extend_from_slice(&bytes);
+            self.waiting = both.freeze();
+        }
+    }
+
+    /// Copies as many bytes as there is room for; 0: [`Upload::next`] first.
+    pub fn fill(&mut self, bytes: &[u8]) -> usize {
+        self.settle();
+        let count = if self.waiting.is_empty() { self.room().min(bytes.len()) } else { 0 };
+        self.buffer.extend_from_slice(&bytes[..count]);
+        self.more |= count < bytes.len();
+        count
+    }
+
+    /// There are no more bytes.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Bytes that storage has, in parts.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.stored
+    }
+
+    /// Bytes of the part that is being filled.
+    fn limit(&self) -> usize {
+        let doubled = u32::try_from(self.parts.len() / GROWS_AFTER).unwrap_or(u32::MAX).min(20);
+        let size = (self.part_size << doubled).min(LARGEST_PART);
+        usize::try_from(size).unwrap_or(usize::MAX)
+    }
+
+    fn room(&self) -> usize {
+        self.limit().saturating_sub(self.buffer.len())
+    }
+
+    /// Takes in what waits, as far as there is room.
+    fn settle(&mut self) {
+        // A whole part that waits needs no copy.
+        if self.buffer.is_empty() && self.waiting.len() >= self.limit() {
+            return;
+        }
+        let count = self.room().min(self.waiting.len());
+        if count > 0 {
+            self.buffer.extend_from_slice(&self.waiting.split_to(count));
+        }
+    }
+
+    /// What it wants now. The same until something is told to it.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for more than 10 000 parts, and once it has failed.
+    pub fn next(&mut self) -> Result<Want, Error> {
+        if self.over {
+            return Err(refuse("the upload has ended with an error already"));
+        }
+        if let Some(done) = &self.done {
+            return Ok(Want::Done(done.clone()));
+        }
+        if self.out.is_none() {
+            self.settle();
+            let Some((ask, request)) = self.ask().inspect_err(|_| self.over = true)? else {
+                return Ok(Want::More);
+            };
+            self.send(ask, request);
+        }
+        Ok(match &self.out {
+            Some(out) => Want::Send(out.request.clone(), out.pause),
+            None => Want::More,
+        })
+    }
+
+    /// What to ask for with what is there; `None`: nothing yet.
+    fn ask(&mut self) -> Result<Option<(Ask, Request)>, Error> {
+        let full = self.room() == 0 || self.waiting.len() >= self.limit();
+        let beyond = full && (self.more || self.buffer.len() + self.waiting.len() > self.limit());
+        let object = (&*self.bucket, &*self.key);
+        let Some(id) = &self.id else {
+            if beyond {
+                let request = multipart::create(&self.settings, object, &self.options)?;
+                return Ok(Some((Ask::Create, request)));
+            }
+            if !self.ended {
+                return Ok(None);
+            }
+            let whole = match self.buffer.is_empty() {
+                true => std::mem::take(&mut self.waiting),
+                false => std::mem::take(&mut self.buffer).freeze(),
+            };
+            self.stored = whole.len() as u64;
+            let request = ask::write(&self.settings, object, whole, &self.options)?;
+            return Ok(Some((Ask::Put, request)));
+        };
+        if !full && !self.ended {
+            return Ok(None);
+        }
+        let body = match self.buffer.is_empty() {
+            true => self.waiting.split_to(self.waiting.len().min(self.limit())),
+            false => std::mem::take(&mut self.buffer).freeze(),
+        };
+        if body.is_empty() {
+            let request =
+                multipart::complete(&self.settings, object, id, &self.parts, &self.options)?;
+            return Ok(Some((Ask::Complete, request)));
+        }
+        if self.parts.len() >= MOST_PARTS {
+            return Err(refuse("the object has more than 10 000 parts: make them larger"));
+        }
+        self.more = false;
+        let number = self.parts.len() + 1;
+        let request = multipart::part(&self.settings, object, id, number, body)?;
+        Ok(Some((Ask::Part, request)))
+    }
+
+    fn send(&mut self, ask: Ask, mut request: Request) {
+        // Once the clock of storage is known to differ it stays so.
+        if let (Some(next), Some(last)) = (&mut request.signer, &self.signer) {
+            next.follow(last);
+        }
+        self.out = Some(Out { ask, request, pause: Duration::ZERO });
+    }
+
+    /// The answer to what was sent, collected.
+    ///
+    /// # Errors
+    /// What storage says, unless there is something to be done about it; the upload is over then,
+    /// and [`Upload::abort`] frees what it takes up.
+    pub fn answered(&mut self, reply: Response, rng: &mut Pcg32) -> Result<(), Error> {
+        let Some(mut out) = self.out.take() else { return Ok(()) };
+        if !reply.status.is_success() {
+            let Response { status, headers, body, report } = reply;
+            let method = &out.request.method;
+            let error = StorageError::of(method, status.as_u16(), &headers, &body);
+            // To `HEAD` storage does not say why it refuses; it may be the clock.
+            let clock = error.code == Code::RequestTimeTooSkewed
+                || error.code == Code::AccessDenied && *method == Method::HEAD;
+            if clock && correct(&mut out.request, &headers) {
+                self.signer.clone_from(&out.request.signer);
+                out.pause = Duration::ZERO;
+                self.out = Some(out);
+                return Ok(());
+            }
+            return self.refused(out, error, report, rng);
+        }
+        match out.ask {
+            Ask::Put => {
+                let Info { etag, version, .. } = Info::of(&reply.headers);
+                self.is_done(etag, version, reply.report);
+            }
+            Ask::Create => match multipart::created(&reply.body) {
+                Ok(id) => {
+                    self.id = Some(id);
+                    self.home = cluster(&reply.report).cloned();
+                    self.went_well();
+                }
+                Err(BadReply::Refused(error)) => {
+                    return self.refused(out, error, reply.report, rng);
+                }
+                Err(BadReply::Unreadable(why)) => {
+                    return Err(self.unreadable("name of an upload", why.to_string()));
+                }
+            },
+            Ask::Part => {
+                let Some(tag) = multipart::tag_of(&reply.headers) else {
+                    return Err(self.unreadable("reply to a part", "it has no tag".to_owned()));
+                };
+                self.parts.push(tag);
+                self.stored = self.stored.saturating_add(out.request.body.len() as u64);
+                self.went_well();
+                // The memory of one part serves for the next, if nobody else has a hand in it.
+                if let (true, Ok(mut memory)) =
+                    (self.buffer.capacity() == 0, out.request.body.try_into_mut())
+                {
+                    memory.clear();
+                    self.buffer = memory;
+                }
+            }
+            Ask::Complete => match multipart::completed(&reply.body) {
+                Ok(tag) => {
+                    let version = Info::of(&reply.headers).version;
+                    self.is_done(Some(tag), version, reply.report);
+                }
+                Err(BadReply::Refused(error)) => {
+                    return self.refused(out, error, reply.report, rng);
+                }
+                Err(BadReply::Unreadable(why)) => {
+                    let why = unreadable("reply to the end of an upload", why.to_string());
+                    return self.look(why);
+                }
+            },
+            Ask::Look(why) => {
+                let found = Info::of(&reply.headers);
+                let fits = found.size.is_none_or(|size| size == self.stored);
+                if found.etag.is_none() || found.etag != multipart::composed(&self.parts) || !fits {
+                    return Err(self.fail(why));
+                }
+                self.is_done(found.etag, found.version, reply.report);
+            }
+        }
+        Ok(())
+    }
+
+    /// Storage said no.
+    fn refused(
+        &mut self,
+        out: Out,
+        error: StorageError,
+        report: Report,
+        rng: &mut Pcg32,
+    ) -> Result<(), Error> {
+        // A cluster that did not begin the upload does not have it, nor what came of it.
+        let elsewhere = matches!(error.code, Code::NoSuchUpload | Code::NoSuchKey)
+            && !matches!(out.ask, Ask::Put | Ask::Create)
+            && cluster(&report).is_some_and(|at| self.home.as_ref().is_some_and(|home| home != at));
+        let busy = error.retryable() && error.code != Code::Conflict && self.is_repeatable(&out);
+        if let Ask::Complete = out.ask {
+            self.doubt |= busy || earlier_may_have_arrived(&report);
+        }
+        let out = match elsewhere || busy {
+            true => match self.again(out, None, rng) {
+                Some(out) => out,
+                None => return Ok(()),
+            },
+            false => out,
+        };
+        match out.ask {
+            Ask::Look(why) => Err(self.fail(why)),
+            Ask::Complete if self.doubt => self.look(said(error, report)),
+            _ => Err(self.fail(said(error, report))),
+        }
+    }
+
+    /// The call that was to be made failed: there is no answer.
+    ///
+    /// # Errors
+    /// Why, unless it is worth another attempt; the upload is over then.
+    pub fn failed(&mut self, why: Error, rng: &mut Pcg32) -> Result<(), Error> {
+        let Some(out) = self.out.take() else { return Ok(()) };
+        let passing =
+            why.failure().is_some() || matches!(why, Error::Discovery { .. } | Error::Body { .. });
+        let arrived = match why.failure() {
+            Some(failure) => failure.report.attempts.iter().any(may_have_arrived),
+            None => matches!(why, Error::Body { .. } | Error::TooLarge { .. }),
+        };
+        if let Ask::Complete = out.ask {
+            self.doubt |= arrived;
+        }
+        let wait = why.failure().and_then(|failure| failure.retry_in);
+        let out = match passing && (!arrived || self.is_repeatable(&out)) {
+            true => match self.again(out, wait, rng) {
+                Some(out) => out,
+                None => return Ok(()),
+            },
+            false => out,
+        };
+        match out.ask {
+            Ask::Look(before) => Err(self.fail(before)),
+            Ask::Complete if self.doubt => self.look(why),
+            _ => Err(self.fail(why)),
+        }
+    }
+
+    /// A conditional write would meet its own effect; all else may be sent again.
+    fn is_repeatable(&self, out: &Out) -> bool {
+        let conditional = self.options.only_new || self.options.if_match.is_some();
+        !(conditional && matches!(out.ask, Ask::Put))
+    }
+
+    /// Sends it once more, if that may be; otherwise gives it back.
+    fn again(&mut self, mut out: Out, wait: Option<Duration>, rng: &mut Pcg32) -> Option<Out> {
+        let Some(credit) = self.credit.checked_sub(1) else { return Some(out) };
+        self.credit = credit;
+        let pause = match self.idle {
+            0 => Duration::ZERO,
+            times => PAUSE.saturating_mul(1 << (times - 1).min(10)),
+        };
+        self.idle = self.idle.saturating_add(1);
+        let pause = pause.min(LONGEST_PAUSE);
+        // Uploads that broke together shall not come back together.
+        let half = pause / 2;
+        let more = rng.up_to(u64::try_from(half.as_nanos()).unwrap_or(u64::MAX));
+        let pause = half.saturating_add(Duration::from_nanos(more));
+        // Before that nobody would be asked.
+        out.pause = pause.max(wait.unwrap_or(Duration::ZERO).min(LONGEST_PAUSE));
+        self.out = Some(out);
+        None
+    }
+
+    /// Looks whether the parts were put together.
+    ///
+    /// # Errors
+    /// `why`, where there is nothing to be seen.
+    fn look(&mut self, why: Error) -> Result<(), Error> {
+        let object = (&*self.bucket, &*self.key);
+        let request = ask::read(&self.settings, Method::HEAD, object, &GetOptions::default());
+        match (request, multipart::composed(&self.parts)) {
+            (Ok(request), Some(_)) => {
+                self.send(Ask::Look(why), request);
+                Ok(())
+            }
+            _ => Err(self.fail(why)),
+        }
+    }
+
+    fn went_well(&mut self) {
+        (self.credit, self.idle) = (self.resumes, 0);
+    }
+
+    fn is_done(&mut self, etag: Option<ETag>, version: Option<String>, report: Report) {
+        let (size, parts) = (self.stored, self.parts.len());
+        self.done = Some(Uploaded { etag, version, size, parts, report });
+    }
+
+    fn fail(&mut self, why: Error) -> Error {
+        self.over = true;
+        why
+    }
+
+    fn unreadable(&mut self, what: &'static str, reason: String) -> Error {
+        self.fail(unreadable(what, reason))
+    }
+
+    /// Ends it: what to send, so that storage forgets the parts it has. `None`: it has none, or
+    /// the object is there.
+    #[must_use]
+    pub fn abort(&mut self) -> Option<Request> {
+        self.over = self.done.is_none();
+        self.out = None;
+        let id = self.id.take().filter(|_| self.over)?;
+        let object = (&*self.bucket, &*self.key);
+        let mut request = multipart::abort(&self.settings, object, &id).ok()?;
+        if let (Some(next), Some(last)) = (&mut request.signer, &self.signer) {
+            next.follow(last);
+        }
+        Some(request)
+    }
+}
+
+/// What the answer to [`Upload::abort`] means. An upload that is not there any more is what was
+/// wanted.
+///
+/// # Errors
+/// [`Error::Storage`]: the parts may still be there.
+pub fn aborted(reply: Response) -> Result<(), Error> {
+    let Response { status, headers, body, report } = reply;
+    if status.is_success() {
+        return Ok(());
+    }
+    let error = StorageError::of(&Method::DELETE, status.as_u16(), &headers, &body);
+    if error.code == Code::NoSuchUpload { Ok(()) } else { Err(said(error, report)) }
+}
+
+/// The cluster that answered.
+fn cluster(report: &Report) -> Option<&Arc<str>> {
+    report.attempts.last().map(|attempt| &attempt.cluster)
+}
+
+fn may_have_arrived(attempt: &AttemptReport) -> bool {
+    match attempt.outcome {
+        Outcome::Answered { status, .. } => status >= 500,
+        Outcome::Failed { sent, .. } => sent == Sent::Maybe,
+    }
+}
+
+/// Whether an attempt before the one that was answered can have had an effect.
+fn earlier_may_have_arrived(report: &Report) -> bool {
+    report.attempts.iter().rev().skip(1).any(may_have_arrived)
+}
+
+fn said(error: StorageError, report: Report) -> Error {
+    Error::Storage { error: Box::new(error), report: Some(Box::new(report)) }
+}
+
+fn unreadable(what: &'static str, reason: String) -> Error {
+    Error::Decode { service: ask::SERVICE.into(), what, reason }
+}
+
+#[cfg(test)]
+mod tests;
