@@ -15,6 +15,7 @@ use crate::s3::credentials::{ACCESS_KEY, is_access_key};
 /// Of each credential a variable wins over a file and a file over the text. Neither `Debug` nor a
 /// serialized configuration shows secrets; one that was serialized has to be given them again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct StorageConfig {
     /// The region in the scope of signatures. MinIO takes `us-east-1` unless told otherwise,
@@ -28,6 +29,7 @@ pub struct StorageConfig {
     pub access_key_file: Option<String>,
     /// The secret of the access key.
     #[serde(skip_serializing)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub secret_key: Option<SecretText>,
     /// Name of the environment variable that holds it.
     pub secret_key_env: Option<String>,
@@ -35,6 +37,7 @@ pub struct StorageConfig {
     pub secret_key_file: Option<String>,
     /// The token of temporary credentials.
     #[serde(skip_serializing)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub session_token: Option<SecretText>,
     /// Name of the environment variable that holds it.
     pub session_token_env: Option<String>,
