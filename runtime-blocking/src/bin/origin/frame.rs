@@ -154,7 +154,7 @@ fn services_block(
     lines: usize,
 ) -> Vec<Line> {
     let name = wide(columns, 18, 40);
-    let spark = columns.saturating_sub(2 + name + 48).min(60);
+    let spark = columns.saturating_sub(2 + name + 49).min(60);
     let title = format!(
         "  {} {} {} {} {} {} {} {}",
         fit("SERVICE", name),
@@ -222,7 +222,7 @@ fn endpoints_block(
     lines: usize,
 ) -> Vec<Line> {
     let (cluster, address) = (wide(columns, 10, 20), wide(columns, 25, 50));
-    let spark = columns.saturating_sub(2 + cluster + address + 37).min(60);
+    let spark = columns.saturating_sub(2 + cluster + address + 38).min(60);
     let mut tiers = vec![(format!("{}: ", clean(&service.name)), Some(Tone::Bold))];
     for tier in &service.split {
         let mut text =

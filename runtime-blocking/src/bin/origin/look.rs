@@ -59,10 +59,18 @@ impl Whose {
                 let mut config = self.place.read()?.config;
                 known(&config)?;
                 check_health(&mut config);
+                let consul = config.discovery.as_ref().and_then(|one| one.consul.as_ref());
+                let consul = consul.is_some_and(|consul| consul.enabled);
                 let client = self.place.builder(config)?.build()?;
                 let _background = client.background().map_err(|error| {
                     Refusal::Unusable(format!("a thread cannot start: {error}"), "free some memory")
                 })?;
+                // Consul is asked about one service at a time; here all of them are wanted.
+                if consul {
+                    for name in client.consul()?.catalogue().services()?.keys() {
+                        let _ = client.service(name);
+                    }
+                }
                 Ok(Source::Own { client, _background })
             }
         }

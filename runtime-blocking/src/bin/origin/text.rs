@@ -132,8 +132,8 @@ impl Table {
             .collect();
         let mut text = String::new();
         for row in &self.rows {
-            let last = row.len().saturating_sub(1);
-            for (at, ((cell, tone), width)) in row.iter().zip(&widths).enumerate() {
+            let last = row.iter().rposition(|(cell, _)| !cell.is_empty()).unwrap_or(0);
+            for (at, ((cell, tone), width)) in row.iter().zip(&widths).enumerate().take(last + 1) {
                 // Padded before it is painted: colours have no width.
                 let cell = if at == last { cell.clone() } else { fit(cell, *width) };
                 text.push_str(&tone.map_or(cell.clone(), |tone| paint.paint(tone, &cell)));
