@@ -35,7 +35,6 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
     let _background = client.background().map_err(|error| {
         Refusal::Unusable(format!("a thread cannot start: {error}"), "free some memory")
     })?;
-    let mut watch = client.watch(&args.service)?;
     // A registry that is not there, or does not know the name, is told at once. One that fails
     // later, or forgets the service, is what is watched for.
     let snapshot = look::discovered(|| Ok(client.snapshot()), FIRST)?;
@@ -44,6 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
         return Ok(exit::DISCOVERY);
     }
     client.service(&args.service)?;
+    let mut watch = client.watch(&args.service)?;
     let (mut before, mut lines) = (BTreeSet::new(), 0);
     let mut said: Option<String> = None;
     while args.count.is_none_or(|count| lines < count) && !signal::came() {

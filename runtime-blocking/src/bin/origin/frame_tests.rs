@@ -56,7 +56,7 @@ fn later(before: &Snapshot, calls: u64, failed: u64, latency: u64) -> Snapshot {
 }
 
 #[test]
-fn case_010_a_frame_at_80x24() {
+fn a_frame_at_80x24() {
     let mut now = snapshot(&[("billing", 2), ("storage", 1)], outage);
     let mut history = History::default();
     history.take(&now);
@@ -71,14 +71,18 @@ fn case_010_a_frame_at_80x24() {
 origin top  2 services  1 degraded  1 unknown  up 1m4s  test
 discovery: none, endpoints are configured
   SERVICE            HEALTH    BY       READY CALLS/S  FAIL  LATENCY TREND
-> billing            degraded  alpha      1/2    10.0   10%    8.0ms       ▂▃▅█
+> billing            degraded  alpha      1/2    10.0   10%    8.0ms        ▂▃▅█
   storage            unknown   -          1/1     0.0     -        -
 billing: static 100% 2/2
   CLUSTER    ENDPOINT                  STATE          ATT/S  FAIL  LATENCY TREND
   beta       http://127.0.0.1:9000     open 8s          0.0     -        -
   alpha      http://127.0.0.1:9001     ready           10.0   10%    8.0ms  ▂▃▅█";
     assert_eq!(lines[..9].join("\n"), expected);
-    assert_eq!(lines[21..23], ["  NOTICES", "  none so far"]);
+    assert_eq!(lines[20], "  NOTICES");
+    assert!(
+        lines[21].starts_with("      1m3s ago  billing: endpoints changed: 2 added"),
+        "{lines:#?}"
+    );
     assert_eq!(lines[23], " q quit  j/k or arrows service  p pause  r refresh");
 }
 
@@ -87,11 +91,11 @@ fn a_large_terminal_shows_more_and_nothing_is_wider_than_it() {
     let names: Vec<String> = (0..40).map(|number| format!("service-{number:02}")).collect();
     let services: Vec<(&str, usize)> = names.iter().map(|name| (name.as_str(), 30)).collect();
     let now = snapshot(&services, |_| ());
-    for (size, shown, more) in [(SMALL, 7, "  and 26 more"), (LARGE, 21, "  and 9 more")] {
+    for (size, shown, more) in [(SMALL, 7, "  and 25 more"), (LARGE, 20, "  and 11 more")] {
         let view = View { selected: 39, ..View::default() };
         let lines = text(&now, &History::default(), &view, size);
         assert_eq!(lines.len(), size.lines, "{size:?}");
-        let rows = lines.iter().filter(|line| line.contains(" service-"));
+        let rows = lines.iter().filter(|line| line.get(2..).unwrap_or("").starts_with("service-"));
         assert_eq!(rows.count(), shown, "{size:?}: {lines:#?}");
         assert!(lines.iter().any(|line| line.starts_with("> service-39 ")), "{lines:#?}");
         assert!(lines.iter().any(|line| line == more), "{more}: {lines:#?}");
@@ -108,7 +112,7 @@ fn a_large_terminal_shows_more_and_nothing_is_wider_than_it() {
 }
 
 #[test]
-fn case_011_hostile_names_cannot_steer_the_terminal_or_tear_the_table() {
+fn hostile_names_cannot_steer_the_terminal_or_tear_the_table() {
     let hostile: Arc<str> = "\x1b[2J\x1b]0;owned\x07\r\n\u{202e}漢字漢字漢字漢字漢字漢字".into();
     let now = snapshot(&[("billing", 2)], |snapshot| {
         outage(snapshot);

@@ -151,7 +151,7 @@ fn parse(bytes: &[u8], name: &str) -> Result<Snapshot, Refusal> {
 /// Whether discovery has said something, and every endpoint was asked.
 fn is_settled(snapshot: &Snapshot) -> bool {
     let endpoints = || snapshot.services.iter().flat_map(|service| &service.endpoints);
-    told(snapshot) && endpoints().all(|endpoint| !endpoint.checks.is_empty())
+    told(snapshot) && endpoints().all(|endpoint| endpoint.health != Status::Unknown)
 }
 
 /// Why discovery knows nothing, if it does not.

@@ -231,6 +231,8 @@ pub(crate) fn check_health(config: &mut Config) {
             policy.checks.kind = CheckKind::Http;
             policy.checks.interval = LOOK_AGAIN;
             policy.checks.no_traffic_interval = Some(LOOK_AGAIN);
+            // Somebody waits for the answer; nobody is spared or burdened because of it.
+            (policy.checks.healthy_threshold, policy.checks.unhealthy_threshold) = (1, 1);
         }
     }
 }

@@ -115,10 +115,9 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
 }
 
 fn plain(args: &Args, source: &Source, shown: &mut Shown) -> Result<u8, Refusal> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
-    let usual = || (number("COLUMNS").unwrap_or(80), number("LINES").unwrap_or(24));
-    let (columns, lines) = args.size.unwrap_or_else(usual);
-    let size = Size { columns: columns.into(), lines: lines.into() };
+    let given =
+        args.size.map(|(columns, lines)| Size { columns: columns.into(), lines: lines.into() });
+    let size = given.unwrap_or_else(usual_size);
     loop {
         text::print(shown.text(size, Paint::of_stdout(), "\n").as_bytes())?;
         if args.once || signal::came_within(args.interval) {
@@ -127,6 +126,13 @@ fn plain(args: &Args, source: &Source, shown: &mut Shown) -> Result<u8, Refusal>
         text::print(b"\n")?;
         shown.look(source);
     }
+}
+
+/// Where no terminal says how large it is.
+fn usual_size() -> Size {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u16>().ok());
+    let or = |name, usual| number(name).filter(|number| *number > 0).unwrap_or(usual).into();
+    Size { columns: or("COLUMNS", 80), lines: or("LINES", 24) }
 }
 
 /// What a key asks for.
@@ -191,8 +197,11 @@ fn live(args: &Args, source: &Source, shown: &mut Shown) -> io::Result<()> {
 }
 
 fn draw(shown: &Shown, paint: Paint) -> io::Result<()> {
-    let (columns, lines) = terminal::size()?;
-    let size = Size { columns: columns.into(), lines: lines.into() };
+    let size = match terminal::size()? {
+        // A terminal that does not know its size: a serial line, for one.
+        (0, _) | (_, 0) => usual_size(),
+        (columns, lines) => Size { columns: columns.into(), lines: lines.into() },
+    };
     let text = shown.text(size, paint, "\x1b[K\r\n");
     let mut out = io::stdout().lock();
     queue!(out, MoveTo(0, 0))?;
