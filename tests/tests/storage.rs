@@ -441,7 +441,7 @@ fn an_object_that_is_collected_goes_on_where_it_broke<S: Subject>() {
     let small = Client::<S>::builder()
         .config(known::<S>(&url).config())
         .configure(|config| config.limits.body = (4 << 20) - 1)
-        .configure(|config| config.storage.as_mut().unwrap().secret_key = SecretText::new(SECRET))
+        .configure(|config| config.storage.as_mut().unwrap().secret_key = Secret::new(SECRET))
         .build()
         .unwrap();
     let error = S::wait(small.storage().get_object(BUCKET, "k")).unwrap_err();

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use origin_blocking::Client;
 use origin_blocking::core::config::StorageConfig;
-use origin_blocking::core::s3::{GetOptions, SecretText};
+use origin_blocking::core::s3::GetOptions;
 
 const PART: usize = 8 << 20;
 const ROUNDS: usize = 7;
@@ -91,7 +91,7 @@ fn client(url: &str, sign_payload: bool) -> Outcome<Client> {
     let builder = Client::builder().endpoint("storage", url).configure(|config| {
         config.storage = Some(StorageConfig {
             access_key: Some("AKIAIOSFODNN7EXAMPLE".to_owned()),
-            secret_key: SecretText::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+            secret_key: origin_blocking::core::Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
             sign_payload,
             ..StorageConfig::default()
         });

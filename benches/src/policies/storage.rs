@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use origin_core::Wall;
 use origin_core::config::StorageConfig;
-use origin_core::s3::{ETag, SecretText, Settings, Signer, multipart};
+use origin_core::s3::{ETag, Settings, Signer, multipart};
 
 use super::{Case, Made, batch, unjudged};
 
@@ -31,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
 fn settings() -> Result<Arc<Settings>, Box<dyn std::error::Error>> {
     let config = StorageConfig {
         access_key: Some("AKIAIOSFODNN7EXAMPLE".to_owned()),
-        secret_key: SecretText::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+        secret_key: origin_core::Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
         ..StorageConfig::default()
     };
     Ok(Arc::new(Settings::of(&config, "storage", |_| None)?))

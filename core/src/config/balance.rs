@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// How calls are spread over the endpoints of a tier.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct BalanceConfig {
     /// Which endpoint is taken. Default `p2c`; `random` is balancing switched off.
@@ -15,11 +16,13 @@ pub struct BalanceConfig {
     /// Time constant of the latency estimate: a peak counts 37 % after it. 1 ms – 7 d, default
     /// 10 s (Linkerd).
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub decay: Duration,
     /// A failure counts as an answer this many times slower than usual. 1–100, default 4.
     pub failure_factor: u32,
     /// ... and not faster than this. Up to 1 h, default 1 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub failure_penalty: Duration,
     /// The growing share of endpoints that are new or have come back.
     pub slow_start: SlowStartConfig,
@@ -51,6 +54,7 @@ impl Default for BalanceConfig {
 
 /// Which endpoint of a tier is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BalanceKind {
     /// The better of two random ones by latency × outstanding attempts (peak EWMA).
@@ -96,10 +100,12 @@ impl BalanceKind {
 
 /// Slow start of an endpoint: share = max(`min_weight`, (age / `window`)^(1 / `aggression`)).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct SlowStartConfig {
     /// How long until it has its full share. Up to 7 d, default 0 s: off.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub window: Duration,
     /// 1: linear. Larger: fast first. Smaller: slow first. 0.1–10, default 1.
     pub aggression: f64,
@@ -122,6 +128,7 @@ impl Default for SlowStartConfig {
 /// prefer = { zone = "a" }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RouteConfig {
     /// All of these must hold.
@@ -134,6 +141,7 @@ pub struct RouteConfig {
 
 /// What a metadata value must be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "a text, a list of texts, true (present) or false (absent)")]
 pub enum Match {
     /// `true`: the key is there, whatever its value. `false`: it is not.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Whether a breaker acts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Decides and refuses.
@@ -21,6 +22,7 @@ pub enum Mode {
 
 /// What ends half-open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HalfOpenBy {
     /// `half_open_successes` close it, `half_open_failures` open it again, whichever is first.
@@ -33,48 +35,61 @@ pub enum HalfOpenBy {
 
 /// One breaker per endpoint. It opens when any of its conditions holds; each can be `"off"`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct BreakerConfig {
     /// `"enforce"` (default), `"shadow"` or `"disabled"`.
     pub mode: Mode,
     /// Consecutive failures that open it, 1–1 000 000, or `"off"`. Default 5.
     #[serde(with = "off::count")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::OrOff<u32>"))]
     pub failures: Option<u32>,
     /// Finished calls, since creation or reset, before `failures` can open it. Default 1.
     pub minimum_throughput: u32,
     /// Share of failures in a window that opens it (reached or exceeded), above 0 up to 1, kept
     /// to 10⁻⁶, or `"off"`. Default 0.5.
     #[serde(with = "off::rate")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::OrOff<f64>"))]
     pub failure_rate: Option<f64>,
     /// Share of slow calls in a window that opens it (reached or exceeded), above 0 up to 1, or
     /// `"off"`. Default `"off"`.
     #[serde(with = "off::rate")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::OrOff<f64>"))]
     pub slow_rate: Option<f64>,
     /// A call that takes this long or longer is slow, whether it succeeds or fails. Slow calls
     /// are counted also when `slow_rate` is off. Default 5 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub slow_call: Duration,
     /// The rates are taken over the results of the last such span, or `"off"`. Default 10 s.
     #[serde(with = "off::span")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "crate::config::schema::OrOff<crate::config::schema::Span>")
+    )]
     pub window: Option<Duration>,
     /// Parts of `window`: results leave it one part at a time. 1–100, default 10.
     pub window_buckets: u32,
     /// The rates are taken over this many last results, 1–10 000, or `"off"` (default). With
     /// `window` as well, each of the two windows can open it.
     #[serde(with = "off::count")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::OrOff<u32>"))]
     pub window_calls: Option<u32>,
     /// Results in a window before its rates are known. 1–1 000 000, default 20.
     pub minimum_calls: u32,
     /// First open interval. Doubles with every opening that follows too soon. Default 1 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub open: Duration,
     /// Longest open interval, before jitter. Default 60 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub open_max: Duration,
     /// An open interval is stretched by a random share of itself up to this, 0–1. Default 0.2.
     pub jitter: f64,
     /// Each such span of being closed takes one doubling back. Default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub decay: Duration,
     /// Attempts let through at the same time while half-open. Default 1.
     pub half_open_permits: u32,
@@ -86,6 +101,7 @@ pub struct BreakerConfig {
     pub half_open_by: HalfOpenBy,
     /// Longest time that permits may be out while half-open; then it opens again. Default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub half_open_max: Duration,
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Which entries leave when there are too many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CacheEviction {
     /// When a limit is exceeded, the share `evict_share` of the entries goes at once, those that
@@ -25,6 +26,7 @@ pub enum CacheEviction {
 /// minutes is `max_entries = 1`; the Consul client of Datapunk is `ttl = "30s"`,
 /// `max_entries = 100`, `eviction = "one"`, and its two levels `shared.enabled = true` besides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
     /// `false`: nothing is looked up, stored or counted. Default `true`: an operation is cached
@@ -33,6 +35,7 @@ pub struct CacheConfig {
     /// How long an answer is fresh, counted from when it was stored; reading does not extend it.
     /// A shorter one takes effect on what is stored already. Default 5 minutes.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub ttl: Duration,
     /// Most entries. 1–10 000 000, default 1 000.
     pub max_entries: u32,
@@ -47,24 +50,30 @@ pub struct CacheConfig {
     pub evict_share: f64,
     /// How long "there is none" (404, 410) is fresh. Default 0 s: it is not stored.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub negative_ttl: Duration,
     /// How long past its freshness an answer may be used while one caller fetches a new one
     /// (RFC 5861 §3). Default 0 s: not at all.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub stale_while_revalidate: Duration,
     /// How long past its freshness an answer may be used when the peer fails or answers with a
     /// 5xx (RFC 5861 §4). Default 0 s: not at all.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub stale_if_error: Duration,
     /// The same when no breaker lets the call through. Default 0 s: not at all.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub stale_if_breaker_open: Duration,
     /// The same when the retry budget, a rate or a concurrency limit has nothing left for the
     /// call. Default 0 s: not at all.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub stale_if_budget_empty: Duration,
     /// The same when the deadline of the call is about to pass. Default 0 s: not at all.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub stale_if_deadline: Duration,
     /// Whether equal requests in flight become one. Default `true`. (A stale answer is always
     /// revalidated by one caller only.)
@@ -72,10 +81,12 @@ pub struct CacheConfig {
     /// How long others wait for the one that fetches before one of them takes over; its deadline,
     /// if that is earlier. Default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub lease: Duration,
     /// How often dead entries are looked for; those that are read leave anyway. 0 s: never.
     /// Default 1 h.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub cleanup: Duration,
     /// Whether `Cache-Control`, `Expires`, `Age` and `Vary` are heeded, as a private cache does
     /// (RFC 9111). Default `false`: what an operation says is all there is.
@@ -83,6 +94,7 @@ pub struct CacheConfig {
     /// With `respect_headers`: how long past its freshness an answer with an `ETag` or a
     /// `Last-Modified` is kept to ask whether it still holds. It is not served. Default 1 h.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub keep_validators: Duration,
     /// Request headers whose values belong to the key of every plain HTTP request, at most 16.
     /// Default none.
@@ -93,6 +105,7 @@ pub struct CacheConfig {
 
 /// The second level of the cache: Redis, shared by the instances of a program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct SharedCacheConfig {
     /// Whether there is one. Default `false`.

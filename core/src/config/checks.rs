@@ -9,6 +9,7 @@ use super::policy::optional;
 
 /// What a health check asks an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CheckKind {
     /// Nothing: no checks. Health stays unknown and decides nothing.
@@ -40,6 +41,7 @@ impl CheckKind {
 
 /// Active health checks of the endpoints of a service. Off by default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ChecksConfig {
     /// What is asked. Default off.
@@ -49,12 +51,14 @@ pub struct ChecksConfig {
     pub path: Option<String>,
     /// From one check of an endpoint to the next, 10 ms – 7 days. Default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub interval: Duration,
     /// Every wait is stretched by a random share of itself up to this, 0–1. Default 0.1.
     pub jitter: f64,
     /// How long one check may take; not longer than `interval`.
     /// `None`: 5 s, or `interval` if that is shorter.
     #[serde(with = "optional")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::config::schema::Span>"))]
     pub timeout: Option<Duration>,
     /// Successes in a row that make an unhealthy endpoint healthy, 1–1000. Default 2. The very
     /// first answer of an endpoint suffices alone.
@@ -64,10 +68,12 @@ pub struct ChecksConfig {
     /// The interval for an endpoint whose health is unknown or about to change, and right after a
     /// change. 10 ms – `interval`. `None`: 1 s, or `interval` if that is shorter.
     #[serde(with = "optional")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::config::schema::Span>"))]
     pub fast_interval: Option<Duration>,
     /// The interval while the service is not called: once it has not been for this long. Not
     /// shorter than `interval`. `None`: 60 s, or `interval` if that is longer.
     #[serde(with = "optional")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::config::schema::Span>"))]
     pub no_traffic_interval: Option<Duration>,
     /// Checks of the service under way at the same time, 1–256. Default 8.
     pub max_concurrent: u32,

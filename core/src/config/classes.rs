@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Kinds of failure, as coarse as a person wants to name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FaultClass {
     /// No connection: name not found, refused, unreachable, or connecting timed out.
@@ -38,6 +39,7 @@ impl fmt::Display for FaultClass {
 
 /// Request methods, as far as rules tell them apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 #[allow(missing_docs)] // the methods of RFC 9110 and RFC 5789
 pub enum MethodClass {
@@ -88,6 +90,7 @@ impl From<&http::Method> for MethodClass {
 
 /// Which outcomes of which requests are retried.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ClassesConfig {
     /// Kinds of failure that are retried. Default all but throttled.

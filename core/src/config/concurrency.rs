@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// How the limit is found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ConcurrencyMode {
     /// There is none.
@@ -22,6 +23,7 @@ pub enum ConcurrencyMode {
 
 /// How far the gradient limit may grow per window while latency stays low.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Headroom {
     /// The square root of the limit, as in Envoy.
@@ -32,6 +34,7 @@ pub enum Headroom {
 
 /// Limit on the calls in flight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ConcurrencyConfig {
     /// `off`, `static`, `aimd` or `gradient`. Default off.
@@ -47,6 +50,7 @@ pub struct ConcurrencyConfig {
     pub backoff: f64,
     /// AIMD: a success that took longer counts as a drop. Default 5 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub slow: Duration,
     /// Gradient: latency may rise to this many times the usual before the limit falls, 1–10.
     /// Default 1.5.
@@ -57,6 +61,7 @@ pub struct ConcurrencyConfig {
     pub long_window: u32,
     /// Gradient: the limit is reconsidered this often, if there is traffic. Default 1 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub window: Duration,
     /// Gradient: and only after this many results. 1–10 000, default 10.
     pub window_samples: u32,

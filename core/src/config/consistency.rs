@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Whether the cluster is whole, and whether what is cached is what the registry means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ConsistencyConfig {
     /// Whether members are counted, and registrations and refreshes held back while too few are
@@ -16,12 +17,14 @@ pub struct ConsistencyConfig {
     pub minimum: u32,
     /// From one count to the next, 1 s – 7 d. Default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub interval: Duration,
     /// Whether `services/{service}/index` in the KV store is compared for services in use, and
     /// what is cached dropped when it moves. Default `false`: nobody writes these keys by himself.
     pub index: bool,
     /// From one comparison of a service to the next, 1 s – 7 d. Default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub index_interval: Duration,
     /// Services remembered; the one not used for longest is forgotten. 1–100 000, default 10 000.
     pub most: u32,
@@ -29,6 +32,7 @@ pub struct ConsistencyConfig {
     pub concurrent: u32,
     /// How long one answer may take, 10 ms – 60 s. Default 5 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub timeout: Duration,
     /// Every interval is shortened by a random share of itself up to this. 0–0.9, default 0.1.
     pub jitter: f64,

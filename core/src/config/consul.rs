@@ -15,6 +15,7 @@ const URL: &str = "http://consul:8500";
 
 /// How consistent an answer of Consul has to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Consistency {
     /// The leader answers; for an instant after an election an old leader may.
@@ -30,6 +31,7 @@ pub enum Consistency {
 
 /// How instances are called that do not say it themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceScheme {
     /// `http`.
@@ -52,6 +54,7 @@ impl InstanceScheme {
 
 /// Where a token comes from: `{ env = "CONSUL_HTTP_TOKEN" }` or `{ text = "…" }`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TokenSource {
     /// The token itself. It is not printed, and not written when the configuration is.
@@ -63,6 +66,7 @@ pub enum TokenSource {
 /// Files for TLS towards the agents. Used for `https` URLs only; the host name of the agent is
 /// always verified (003-46).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ConsulTlsConfig {
     /// Certificates of the authority, PEM. Default `/etc/consul/ca.pem`; empty: whom the client
@@ -76,6 +80,7 @@ pub struct ConsulTlsConfig {
     /// From one look at the files to the next, 1 s – 7 days. Default 30 s. What has changed, and
     /// is still the same a second later, is put in force while the client runs.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub poll: Duration,
 }
 
@@ -93,6 +98,7 @@ impl Default for ConsulTlsConfig {
 /// Connect: who this program is in the mesh. Its roots and its certificate are read from the agent
 /// and watched, for services looked up with `lookup.connect = true`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ConnectConfig {
     /// Whether the certificates are asked for at all. Default `false`.
@@ -103,6 +109,7 @@ pub struct ConnectConfig {
     /// A certificate that has no successor this long before it expires is warned of, once; a tenth
     /// of its life if that is shorter. 1 s – 7 days. Default 1 h.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub warning: Duration,
 }
 
@@ -118,6 +125,7 @@ impl Default for ConnectConfig {
 
 /// One file rendered from a template (003-17).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct TemplateConfig {
     /// Path of the template. Required.
@@ -126,6 +134,7 @@ pub struct TemplateConfig {
     pub destination: String,
     /// From one rendering to the next, 1 s – 7 days. Default 60 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub period: Duration,
 }
 
@@ -141,6 +150,7 @@ impl Default for TemplateConfig {
 
 /// Services found in Consul.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ConsulConfig {
     /// `false`: Consul is not asked. Default `true`.
@@ -174,13 +184,16 @@ pub struct ConsulConfig {
     /// Oldest answer of a server without contact to the leader that is still taken, with
     /// `stale`. Default 5 min.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub max_stale: Duration,
     /// Oldest answer that the agent may give from its cache, with `cached`. Default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub max_age: Duration,
     /// How much older than `max_age` it may be while the servers cannot be reached, with
     /// `cached`. `None`: no older.
     #[serde(with = "optional")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::config::schema::Span>"))]
     pub stale_if_error: Option<Duration>,
     /// `true`: only instances all of whose checks pass. `false`: the others too, with their
     /// condition, for when no better one is left. Default `true`.
@@ -193,6 +206,7 @@ pub struct ConsulConfig {
     pub max_watches: u32,
     /// Deadline of one request, for a blocking one on top of its wait. Default 10 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub timeout: Duration,
     /// How instances are called whose metadata names neither `scheme` nor `protocol`.
     /// Default `http`.

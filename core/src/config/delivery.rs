@@ -7,26 +7,32 @@ use serde::{Deserialize, Serialize};
 
 /// How changes are gathered before a handler is called, and what follows when it fails.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct DeliveryConfig {
     /// A state is delivered once nothing has changed for this long. Zero: no gathering.
     /// Default 50 ms.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub settle: Duration,
     /// Shortest time from one call of a handler to the next, at most `max_delay`. Zero: none.
     /// Default 500 ms.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub at_most_every: Duration,
     /// A change waits no longer than this for others, however they go on. Not shorter than
     /// `settle`; default 1 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub max_delay: Duration,
     /// The wait after a handler failed; doubles with each failure in a row. 1 ms – 1 h,
     /// default 100 ms.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub backoff: Duration,
     /// The longest of these waits. Default 60 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub backoff_max: Duration,
 }
 

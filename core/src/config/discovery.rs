@@ -19,6 +19,7 @@ use crate::time::DurationText;
 
 /// What becomes of the answers of several sources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Combine {
     /// The first source, in order, that knows an instance of the service. One that is asked for
@@ -33,6 +34,7 @@ pub enum Combine {
 ///
 /// A source is there when its own part is: `url` for the Origin document, and so on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct DiscoveryConfig {
     /// Absolute `http` or `https` URL of the Origin document: one GET that answers with every
@@ -46,27 +48,34 @@ pub struct DiscoveryConfig {
     /// How long an answer is fresh. Default 5 minutes. A shorter `Cache-Control: max-age`, or time
     /// to live of a DNS record, wins. A watch tells of changes before.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub ttl: Duration,
     /// How long the answer that a service has no instance is fresh. Default 5 s, never longer
     /// than `ttl`.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub negative_ttl: Duration,
     /// How long before expiry a driver with a background refreshes. Default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub refresh_ahead: Duration,
     /// Deadline of one exchange. Default 5 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub timeout: Duration,
     /// First wait after a failed exchange; doubles up to `backoff_max`, with full jitter over its
     /// upper half. Default 200 ms.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub backoff: Duration,
     /// Longest wait between failed exchanges. Default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub backoff_max: Duration,
     /// How long past its expiry an answer may still be used while no newer one can be had.
     /// Default 24 h.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub max_stale: Duration,
     /// Largest answer accepted, in bytes. Default 8 MiB.
     pub max_bytes: usize,
@@ -227,6 +236,7 @@ impl DiscoveryConfig {
 
 /// How one service is looked up, where that differs from what all have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct LookupConfig {
     /// Its sources, in order. Empty, the default: those of [`DiscoveryConfig::order`].

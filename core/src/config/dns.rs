@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How the name to ask for is made of the name of a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DnsForm {
     /// Consul's: `{tag}.{service}.service.{dc}.{domain}`. A service may also be given by its full
@@ -23,6 +24,7 @@ pub enum DnsForm {
 
 /// Which records name the instances.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DnsRecords {
     /// SRV; where there are none and a `port` is set, A and AAAA.
@@ -36,6 +38,7 @@ pub enum DnsRecords {
 
 /// Which addresses are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DnsFamily {
     /// A; AAAA of hosts that have no A. Half the questions, and a host counts once.
@@ -53,6 +56,7 @@ pub enum DnsFamily {
 
 /// How questions travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DnsTransport {
     /// UDP, and TCP when an answer says that it is cut. In the form `consul` TCP from the start:
@@ -69,6 +73,7 @@ pub enum DnsTransport {
 
 /// What the address of an instance is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DnsHost {
     /// The IP address, looked up here.
@@ -82,6 +87,7 @@ pub enum DnsHost {
 
 /// The scheme of an instance's address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DnsScheme {
     /// `http`.
@@ -93,6 +99,7 @@ pub enum DnsScheme {
 
 /// Discovery by DNS. Switched off by not being there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct DnsConfig {
     /// Servers in order of preference, at most 16: `ip` or `ip:port`; the port is 53, in the
@@ -126,24 +133,30 @@ pub struct DnsConfig {
     pub transport: DnsTransport,
     /// Time for the answer of one server, up to 60 s. Default 5 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub timeout: Duration,
     /// Times that the whole list of servers is gone through for one question, 1–10. Default 3.
     pub tries: u32,
     /// Time for all questions of one lookup, up to 10 min. Default 15 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub total: Duration,
     /// An answer is used at least this long, 1 s to 1 d, whatever its TTL. Default 1 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub min_ttl: Duration,
     /// An answer is used at most this long, 1 s to 7 d, whatever its TTL. Default 1 h.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub max_ttl: Duration,
     /// How long "there is no such name" is believed when the server does not say, and an answer
     /// of which something was missing; 1 s to 1 d. Default 5 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub negative_ttl: Duration,
     /// How long it is believed at most, 1 s to 1 d. Default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub max_negative_ttl: Duration,
     /// Records used of one answer, and instances of one lookup, 1–65 535. Default 4096.
     pub max_records: u32,

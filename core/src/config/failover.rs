@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// When load leaves a tier, when it comes back, and how much may leave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct FailoverConfig {
     /// `false`: strict order. The first tier with any available endpoint gets everything, nothing
@@ -29,6 +30,7 @@ pub struct FailoverConfig {
     /// How long a tier that was lost must be usable again, without a break, before it is the first
     /// choice again. 0 switches it off. Default 10 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub hold_down: Duration,
     /// Failbacks that need not wait, so that the first ones after a quiet time are quick; one
     /// comes back per `hold_down`. 0–1000, default 2.
@@ -36,11 +38,13 @@ pub struct FailoverConfig {
     /// How long a tier of unknown health is the first choice before a lower one is. 10 s in gRPC.
     /// Default 0: not at all.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub init_grace: Duration,
 }
 
 /// What happens to load that would spill beyond the cap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OverCap {
     /// It is refused at once, with the numbers.

@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 
 /// A second copy of a slow idempotent call. Off by default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct HedgeConfig {
     /// `false`: no copies. Default `false`.
     pub enabled: bool,
     /// A fixed delay before each copy, up to 1 h. `None` (default): the observed `percentile`.
     #[serde(with = "crate::config::policy::optional")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::config::schema::Span>"))]
     pub delay: Option<Duration>,
     /// A copy goes out when the call takes longer than this share of calls do, 0.5–0.999.
     /// Default 0.95: about one call in twenty is hedged.
@@ -19,9 +21,11 @@ pub struct HedgeConfig {
     /// A percentile below this counts as this: a copy that saves less costs more than it
     /// brings. Default 10 ms.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub min_delay: Duration,
     /// A percentile above this counts as this. Default 10 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub max_delay: Duration,
     /// Calls that must be in the latency window before the percentile is believed. Default 100;
     /// at most 60 000. A fixed delay needs none.

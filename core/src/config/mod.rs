@@ -35,6 +35,8 @@ pub mod registrar;
 pub mod registration;
 pub mod removal;
 pub mod retry;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod sources;
 pub mod storage;
 pub mod throttle;
@@ -95,6 +97,7 @@ use crate::discovery::Role;
 
 /// Everything a client can be told. [`Default`] is a working configuration without discovery.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Seed of every random choice. `None`: the adapter draws one at build.
@@ -143,6 +146,7 @@ impl Config {
 
 /// One service known by configuration: injected endpoints, own policies, or both.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ServiceConfig {
     /// Its endpoints. Not empty: this service is never looked up in discovery.
@@ -163,6 +167,7 @@ pub struct ServiceConfig {
 
 /// One injected endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EndpointConfig {
     /// `http://host:port` with an optional base path.
@@ -206,6 +211,7 @@ impl EndpointConfig {
 
 /// Bounds that protect the program from its peers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Largest response body collected into memory or streamed, in bytes. Default 16 MiB.
@@ -216,6 +222,7 @@ pub struct Limits {
     pub idle_connections: usize,
     /// How long an idle connection is kept. Default 60 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub idle_timeout: Duration,
 }
 

@@ -8,21 +8,26 @@ use serde::{Deserialize, Serialize};
 /// When an endpoint that does worse than its peers is taken out, for how long, and how many may
 /// be out together. Names and defaults are Envoy's unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct OutlierConfig {
     /// `false`: nothing is counted and nobody ejected; those who are, return. Default `true`.
     pub enabled: bool,
     /// Time between two sweeps, and the span over which rates are taken. Default 10 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub interval: Duration,
     /// First ejection; multiplied by the endpoint's recent ejections. Default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub base_ejection: Duration,
     /// Longest ejection, before jitter. Default 300 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub max_ejection: Duration,
     /// An ejection is stretched by a random span up to this. Default 0.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub jitter: Duration,
     /// No further endpoint is ejected while this share, in percent, is. It is compared before
     /// each ejection, so a group too small for the share still gives up one. 0–100, default 10;

@@ -16,6 +16,7 @@ use super::{
 /// In `origin.toml` a policy may name one of the [`PRESETS`](super::PRESETS) as `preset`; what is
 /// written beside it is laid on that instead of on the defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// How long things may take.
@@ -88,21 +89,26 @@ impl Default for Policy {
 
 /// Deadlines of a call and of its attempts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct DeadlineConfig {
     /// The whole call: waiting for discovery, all attempts, all waits. Default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub total: Duration,
     /// One attempt, head and collected body; never more than what remains of `total`.
     /// `None`: 10 s, or `total` if that is shorter.
     #[serde(with = "optional")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::config::schema::Span>"))]
     pub attempt: Option<Duration>,
     /// Name resolution, TCP and TLS handshake of a new connection, for all services of a
     /// client: set it in [`crate::Config::policy`]. `None`: 1 s, or `attempt` if shorter.
     #[serde(with = "optional")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::config::schema::Span>"))]
     pub connect: Option<Duration>,
     /// An attempt is not started when less than this remains of `total`. Default 1 ms.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub floor: Duration,
 }
 
@@ -120,6 +126,7 @@ impl Default for DeadlineConfig {
 /// The retry budget of a service: over the last ten seconds, repeats may be at most
 /// `ratio` × calls + `min_per_second` × 10.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct BudgetConfig {
     /// `false` allows every repeat. Default `true`.
@@ -140,18 +147,21 @@ impl Default for BudgetConfig {
 /// longer than `max(floor, 2 × (smoothed latency + 4 × deviation))` is used last, and what waits
 /// there is rescued.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct StallConfig {
     /// `false`: only timeouts and errors count. Default `true`.
     pub enabled: bool,
     /// Never suspicious before this. Default 15 ms.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub floor: Duration,
     /// With fewer attempts out at the same time, four times the silence is needed. Default 2.
     pub min_outstanding: u32,
     /// How long an endpoint that cost an attempt by its silence is left alone before one attempt
     /// asks again; later, an eighth of the time the trouble lasts. Default 460 ms.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub probe_interval: Duration,
     /// Whether an idempotent call that waits at a suspect is moved elsewhere; the retry budget
     /// pays. Needs a driver that can be woken while it waits (not the blocking one). Default

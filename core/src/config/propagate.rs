@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The form of the deadline header.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeadlineHeader {
     /// None.
@@ -23,6 +24,7 @@ pub enum DeadlineHeader {
 /// Headers that tell an endpoint how much time an attempt has, which attempt it is, and to what it
 /// belongs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct PropagateConfig {
     /// How the remaining time is told. Default off.
@@ -41,6 +43,7 @@ pub struct PropagateConfig {
     pub accept: bool,
     /// A received deadline longer than this counts as this. Up to 7 d, default 1 h.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub accept_max: Duration,
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Bounded queue of callers that wait for a slot or a permit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueConfig {
     /// `false`: nobody waits, a caller without a slot is refused. Default `false`.
@@ -14,13 +15,16 @@ pub struct QueueConfig {
     pub capacity: u32,
     /// Longest wait while the queue comes and goes. Default 1 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub max_wait: Duration,
     /// Longest wait once the queue stands. Default 50 ms.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub target: Duration,
     /// A queue that was not empty for this long stands for the lowest priority, for twice as
     /// long for the next one, and so on. Default 1 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub interval: Duration,
 }
 

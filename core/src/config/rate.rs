@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the rate limit does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RateMode {
     /// Everything passes.
@@ -20,6 +21,7 @@ pub enum RateMode {
 /// Client-side rate limit: a burst, then a steady rate. The rate is a count and a span, so that
 /// one hundred a minute is exactly that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RateConfig {
     /// `off`, `fixed` or `adaptive`. Default off.
@@ -29,11 +31,13 @@ pub struct RateConfig {
     /// The span that `permits`, `floor` and `ceiling` are counted over; `permits` per `per` may
     /// be up to a million a second. Default 1 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub per: Duration,
     /// Permits that may be taken at once after a pause. 1–1 000 000, default 50.
     pub burst: u32,
     /// Longest wait that a reservation may book ahead. Default 1 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub max_wait: Duration,
     /// Adaptive: permits per `per` that remain whatever the peer says. Default 10.
     pub floor: u32,
@@ -44,6 +48,7 @@ pub struct RateConfig {
     pub keep: f64,
     /// Adaptive: time of use after which the rate is back where it was throttled. Default 10 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub recover: Duration,
 }
 

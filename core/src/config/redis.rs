@@ -17,12 +17,14 @@ use crate::secret::{self, Secret};
 /// Neither `Debug` nor a serialized configuration shows the password; one that was serialized has
 /// to be given it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisConfig {
     /// `false`: not used at all. Default `true`.
     pub enabled: bool,
     /// `redis://[user[:password]@]host[:port][/db]`, `rediss://` for TLS, `unix:///path[?db=n]`.
     /// Default `redis://localhost:6379`.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub url: RedisUrl,
     /// User of an ACL; wins over that of the URL. `None`: the default user.
     pub username: Option<String>,
@@ -39,21 +41,26 @@ pub struct RedisConfig {
     pub client_key: Option<String>,
     /// Connecting, TLS and login; part of `timeout`. 1 ms–10 s, default 250 ms.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub connect_timeout: Duration,
     /// One exchange of commands and replies, connecting included: what a lookup can lose to a
     /// Redis that hangs, once per outage. 1 ms–10 s, default 250 ms.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub timeout: Duration,
     /// How long it is left alone after a failure; doubles up to `backoff_max`. Default 1 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub backoff: Duration,
     /// Longest time it is left alone between trials. Default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub backoff_max: Duration,
     /// What all keys begin with. Ends in `:`. Default `origin:`.
     pub prefix: String,
     /// How far apart the calendar clocks of clients may be. 0–1 h, default 5 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub skew: Duration,
     /// Lists of instances.
     pub discovery: SharedLevelConfig,
@@ -86,6 +93,7 @@ impl Default for RedisConfig {
 
 /// The second level of discovery.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct SharedLevelConfig {
     /// `false`: lists are neither read from Redis nor written there. Default `true`.
@@ -95,10 +103,12 @@ pub struct SharedLevelConfig {
     /// than this is not believed. 1 s–1 d, default 5 min. Below `discovery.ttl` the source is
     /// asked that much more often.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub ttl: Duration,
     /// Longest life of an empty list. Zero: empty lists are neither written nor believed.
     /// Default 5 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub negative_ttl: Duration,
     /// Largest list, in bytes. 1 KiB–16 MiB, default 8 MiB.
     pub max_value: usize,

@@ -7,28 +7,35 @@ use serde::{Deserialize, Serialize};
 
 /// Registrations on a Consul agent: making, renewing, watching over and ending them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RegistrarConfig {
     /// How long one exchange with the agent may take, 10 ms – 5 min. Default 10 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub timeout: Duration,
     /// How long a deregistration is tried before it is given up, which only costs that the agent
     /// has to notice by itself. 10 ms – 1 h, default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub leave_within: Duration,
     /// The wait after the first failure; doubles, with half of it at random. Default 1 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub backoff: Duration,
     /// The longest wait after failures. Default 60 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub backoff_max: Duration,
     /// The wait after an answer that only a person can change: permission denied (403), or a
     /// registration that the agent does not take (400). Default 60 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub forbidden: Duration,
     /// From one look whether the agent still knows what was registered to the next; an agent
     /// that was restarted may have forgotten. Zero: never. At least 1 s, default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub presence: Duration,
     /// Heartbeats within the time to live of a TTL check, 2–20. Default 3.
     pub beats: u32,

@@ -12,6 +12,7 @@ use crate::secret::Secret;
 
 /// How the id of a registration is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum IdRule {
     /// `{name}-{address}-{port}`: the same after a restart, so that a registration is replaced
@@ -27,6 +28,7 @@ pub enum IdRule {
 
 /// How a service takes part in Consul Connect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectMode {
     /// It does not.
@@ -40,6 +42,7 @@ pub enum ConnectMode {
 
 /// Where calls to other datacenters leave this one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum GatewayMode {
     /// Nothing is said about it.
@@ -55,6 +58,7 @@ pub enum GatewayMode {
 
 /// What a service wants of the mesh (003-35). All off by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct MeshConfig {
     /// Whether and how it takes part in Connect.
@@ -69,6 +73,7 @@ pub struct MeshConfig {
 
 /// What a check of Consul does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ConsulCheckKind {
     /// The agent requests a path: 2xx passes, 429 warns, the rest is critical.
@@ -87,6 +92,7 @@ pub enum ConsulCheckKind {
 
 /// The status a check begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CheckStatus {
     /// Healthy.
@@ -111,6 +117,7 @@ impl CheckStatus {
 
 /// One check of a registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ConsulCheckConfig {
     /// What is done. Default `http`.
@@ -146,17 +153,21 @@ pub struct ConsulCheckConfig {
     pub args: Vec<String>,
     /// From one check to the next, 1 s – 7 days (Consul raises what is shorter). Default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub interval: Duration,
     /// How long one may take; not longer than `interval`. Default 10 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub timeout: Duration,
     /// TTL: how long a report holds, 1 s – 7 days. Default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub ttl: Duration,
     /// The registration is removed once the check has been critical for this long, 1 min –
     /// 7 days (Consul raises what is shorter, and looks every 30 s). `None`: never.
     /// Default 1 min.
     #[serde(with = "optional")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::config::schema::Span>"))]
     pub deregister_after: Option<Duration>,
     /// What it counts as until it was done once. `None`: critical.
     pub status: Option<CheckStatus>,
@@ -198,6 +209,7 @@ impl ConsulCheckConfig {
 
 /// One service registered at the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RegistrationConfig {
     /// Name of the service: a DNS label, `a-z`, `0-9` and inner hyphens, at most 63. Required.

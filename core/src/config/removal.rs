@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// When instances that vanish from a source are kept for a while.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RemovalConfig {
     /// `false`: the source is always believed at once. Default `true`.
@@ -20,6 +21,7 @@ pub struct RemovalConfig {
     /// How long what vanished en masse is kept, and over what time removals are added up.
     /// 100 ms – 7 d, default 30 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub hold: Duration,
     /// So many further answers without them, and they are given up before `hold` is over.
     /// Zero: only time decides. At most 1 000, default 3.
@@ -27,6 +29,7 @@ pub struct RemovalConfig {
     /// Answers that follow each other faster than this count as one confirmation. At most
     /// `hold`, default 2 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub confirm_every: Duration,
 }
 

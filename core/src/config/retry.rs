@@ -7,6 +7,7 @@ use super::{BackoffConfig, ClassesConfig, TokensConfig};
 
 /// Retries within one call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryConfig {
     /// Attempts in all, the first included: 1 means no retry. 1–16, default 6.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Services by environment variables: `USER_SERVICE_HOST`, `_PORT`, `_PROTOCOL` or `_URL`. Off by
 /// default: its defaults are addresses on localhost, which nobody should call by surprise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct EnvironmentConfig {
     /// Whether the environment is a source at all. Default `false`.
@@ -49,6 +50,7 @@ impl Default for EnvironmentConfig {
 
 /// Services by a file, read again when it changes: the Origin document as JSON, or a list as TOML.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct FileConfig {
     /// The file. One that ends in `.json` or `.toml` is read as that, any other by its first
@@ -56,11 +58,13 @@ pub struct FileConfig {
     pub path: Option<String>,
     /// From one look at the file to the next, 10 ms – 7 days. Default 5 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub poll: Duration,
     /// A new content counts when it is still the same this much later, so that a file that is
     /// just being written is not taken for a short one. Not longer than `poll`; zero: at once.
     /// Default 200 ms.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub settle: Duration,
     /// Largest file accepted, in bytes, 64 – 2³⁰. Default 8 MiB.
     pub max_bytes: usize,
@@ -80,24 +84,29 @@ impl Default for FileConfig {
 /// What discovery knows, kept in a file of this program, so that a start while no source answers
 /// still finds its services.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct SnapshotConfig {
     /// The file; the directory must exist and be writable. Default `None`: nothing is kept.
     pub path: Option<String>,
     /// At least this long from one write to the next, 1 s – 7 days. Default 10 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub every: Duration,
     /// The file is written again after this long though nothing changed, so that what is still
     /// right does not grow old in it. At least `every`, at most half of `max_age`. Default 1 h.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub refresh: Duration,
     /// A snapshot, or a service in it, older than this is not used. 1 min – 365 days.
     /// Default 24 h.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub max_age: Duration,
     /// How far in the future a snapshot may seem to have been written: clocks differ.
     /// 0 – 7 days. Default 5 min.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub skew: Duration,
     /// Largest snapshot written or read, in bytes, 1 KiB – 1 GiB. Default 64 MiB.
     pub max_bytes: usize,

@@ -15,6 +15,7 @@ use crate::secret::Secret;
 /// Of each credential a variable wins over a file and a file over the text. Neither `Debug` nor a
 /// serialized configuration shows secrets; one that was serialized has to be given them again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct StorageConfig {
     /// The region in the scope of signatures. MinIO takes `us-east-1` unless told otherwise,

@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 /// `window = "30s"`; failsafe-go `k = 1.1111` (1/0.9), `window = "1m"`; go-zero `k = 1.5`,
 /// `free_requests = 5`, `min_requests = 1`, `max = 1.0`, `window = "10s"`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ThrottleConfig {
     /// `false`: nothing is refused. Default `false`.
     pub enabled: bool,
     /// What is looked back on. Default 2 minutes.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub window: Duration,
     /// Requests let through for each accepted one, 1–100, kept to 10⁻⁶. Default 2.
     pub k: f64,
@@ -28,6 +30,7 @@ pub struct ThrottleConfig {
     pub max: f64,
     /// One request passes when none has for this long. Default 1 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub pass_after: Duration,
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// An attempt timeout taken from observed latency. Off by default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct AdaptiveTimeoutConfig {
     /// `false`: the configured attempt timeout alone. Default `false`.
@@ -17,9 +18,11 @@ pub struct AdaptiveTimeoutConfig {
     pub factor: f64,
     /// Never shorter. Default 50 ms.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub min: Duration,
     /// Never longer; nor longer than the configured attempt timeout. Default 10 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub max: Duration,
     /// Calls that must be in the latency window before the percentile is believed. Default 1 000,
     /// the fewest that can tell the 0.999 percentile; at most 60 000.

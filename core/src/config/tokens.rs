@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Which bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TokensMode {
     /// None: every retry is free here.
@@ -18,6 +19,7 @@ pub enum TokensMode {
 
 /// A token bucket for retries, an alternative to the ratio budget. Off by default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct TokensConfig {
     /// Which bucket. Default off.

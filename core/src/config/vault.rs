@@ -12,6 +12,7 @@ use super::policy::optional;
 /// How a client gets its token. In TOML: `auth = { token_env = "VAULT_CLIENT_TOKEN" }`,
 /// `auth = { kubernetes = { role = "app" } }`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum VaultAuth {
     /// It is given by the program (`vault_token()` on the builder).
@@ -32,12 +33,14 @@ pub enum VaultAuth {
 
 /// A token in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenFileConfig {
     /// Its path. Required.
     pub path: String,
     /// From one look to the next, 1 s – 7 days. Default 10 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub poll: Duration,
 }
 
@@ -49,6 +52,7 @@ impl Default for TokenFileConfig {
 
 /// A login by `AppRole`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct AppRoleConfig {
     /// The role id. Required.
@@ -75,6 +79,7 @@ impl Default for AppRoleConfig {
 
 /// A login by the token of a Kubernetes service account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct KubernetesAuthConfig {
     /// The role. Required.
@@ -98,6 +103,7 @@ impl Default for KubernetesAuthConfig {
 
 /// A login by certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct CertAuthConfig {
     /// The role to log in to. `None`: Vault tries them all.
@@ -114,6 +120,7 @@ impl Default for CertAuthConfig {
 
 /// How secrets are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum VaultList {
     /// By the method `LIST`.
@@ -125,6 +132,7 @@ pub enum VaultList {
 
 /// Which version a mount of the key-value engine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum KvVersion {
     /// One value for each path.
@@ -135,6 +143,7 @@ pub enum KvVersion {
 
 /// When what expires is renewed. The client's token and leases of secrets have one each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct VaultRenewConfig {
     /// What can be renewed is renewed at a random point of its lease, from this share of it on.
@@ -150,16 +159,20 @@ pub struct VaultRenewConfig {
     /// Wait after the first failure, twice as long after each further one; at most half of what
     /// is left of the lease. At least 1 s, default 10 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub backoff: Duration,
     /// The longest such wait. Default 5 min.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub backoff_max: Duration,
     /// Wait after a refusal that repeating does not change, such as wrong credentials. Default
     /// 1 min.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub forbidden: Duration,
     /// For how long renewals ask. `None`: for what the role says.
     #[serde(with = "optional")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::config::schema::Span>"))]
     pub increment: Option<Duration>,
     /// Whether it is revoked when the client is closed; a token that was given never is. Default
     /// `true`.
@@ -184,6 +197,7 @@ impl Default for VaultRenewConfig {
 
 /// Vault.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct VaultConfig {
     /// `false`: nothing is done ahead; a token that is given is used as it is. Default `true`.
@@ -203,6 +217,7 @@ pub struct VaultConfig {
     pub list: VaultList,
     /// Deadline of one login, renewal or revocation, 10 ms – 5 min. Default 10 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub timeout: Duration,
     /// Largest reply, in bytes, 1 KiB – 256 MiB. Default 16 MiB.
     pub max_bytes: usize,

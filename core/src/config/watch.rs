@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How the waits after failures grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WatchBackoff {
     /// `backoff × n²` after the `n`-th failure in a row, at most `backoff_max`: 5, 20, 45, 80,
@@ -18,6 +19,7 @@ pub enum WatchBackoff {
 
 /// One watch of something in Consul by blocking queries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct WatchConfig {
     /// `false`: no blocking queries; asks plainly once per `poll`. Default `true`.
@@ -25,32 +27,39 @@ pub struct WatchConfig {
     /// How long the server may hold a query back while nothing changes, 1 s – 10 min.
     /// Default 5 min.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub wait: Duration,
     /// How long an answer may take besides the wait and the sixteenth of it that a server adds:
     /// connecting, sending, the answer to a query that does not block. 100 ms – 60 s,
     /// default 10 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub timeout: Duration,
     /// From one query to the next when a server does not hold queries back (no index in its
     /// answers, always the same one at once) or `blocking` is off. 100 ms – 7 d, default 10 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub poll: Duration,
     /// Queries that may follow each other at once, 1–100. Default 3.
     pub burst: u32,
     /// Beyond the burst, one query per this time, 10 ms – 60 s. Default 500 ms.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub every: Duration,
     /// How the waits after failures grow. Default `square`.
     pub growth: WatchBackoff,
     /// The wait after the first failure. Default 5 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub backoff: Duration,
     /// The longest wait after failures. Default 3 min.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub backoff_max: Duration,
     /// The wait after an answer that permission is denied, unless the wait for other failures is
     /// longer by now. Default 60 s.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub forbidden: Duration,
     /// Every wait after a failure is shortened by a random share of itself up to this, so that
     /// watches do not come back in step. 0–1, default 0.2.

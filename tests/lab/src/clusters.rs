@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bridge::{self, Speaks};
 use crate::document::{Document, Place, Role};
 use crate::mode::Mode;
 use crate::registry::Registry;
@@ -38,8 +39,8 @@ pub struct ClusterSpec {
 pub struct WorldSpec {
     /// The clusters in document order.
     pub clusters: Vec<ClusterSpec>,
-    /// The services. `storage` and `secrets` behave as such, every other name
-    /// answers as [`billing`] does.
+    /// The services. `storage`, `secrets`, `metadata-stamping` and `onextree`
+    /// behave as such, every other name answers as [`billing`] does.
     pub services: Vec<String>,
     /// The cluster that the client is meant to be in.
     pub local: String,
@@ -110,13 +111,13 @@ impl World {
     /// # Errors
     /// As [`FaultServer::start`].
     pub fn start(spec: WorldSpec) -> io::Result<World> {
-        let objects = Arc::default();
+        let shared = Shared { objects: Arc::default(), bridge: bridge::handlers(Speaks::Clients) };
         let mut placed = Vec::new();
         for cluster in &spec.clusters {
             for service in &spec.services {
                 for index in 0..cluster.instances {
                     let instance = format!("{}-{service}-{index}", cluster.name);
-                    let handler = handler(cluster, service, &instance, &objects);
+                    let handler = handler(cluster, service, &instance, &shared);
                     placed.push(Placed {
                         service: service.clone(),
                         cluster: cluster.name.clone(),
@@ -216,14 +217,18 @@ impl World {
     }
 }
 
-fn handler(
-    cluster: &ClusterSpec,
-    service: &str,
-    instance: &str,
-    objects: &Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
-) -> Handler {
+/// What all instances of a service have in common: they are replicas of each
+/// other.
+struct Shared {
+    objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    bridge: (Handler, Handler),
+}
+
+fn handler(cluster: &ClusterSpec, service: &str, instance: &str, shared: &Shared) -> Handler {
     let plain = match service {
-        "storage" => storage(Arc::clone(objects)),
+        "storage" => storage(Arc::clone(&shared.objects)),
+        "metadata-stamping" => Arc::clone(&shared.bridge.0),
+        "onextree" => Arc::clone(&shared.bridge.1),
         "secrets" => secrets(DEMO_TOKEN, &cluster.name),
         other => billing(other, &cluster.name, instance),
     };
@@ -254,6 +259,8 @@ fn document(spec: &WorldSpec, placed: &[Placed]) -> Document {
             "storage" => ("Object storage", "/minio/health/live"),
             "secrets" => ("Secrets management", "/v1/sys/health"),
             "billing" => ("Invoices", "/health"),
+            "metadata-stamping" => ("Metadata stamps", "/health"),
+            "onextree" => ("Knowledge of the tree", "/health"),
             _ => ("A service of the laboratory", "/health"),
         };
         let places = spec

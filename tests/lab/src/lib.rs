@@ -22,6 +22,7 @@
 
 mod accept;
 mod book;
+pub mod bridge;
 mod calendar;
 mod canvas;
 mod clusters;

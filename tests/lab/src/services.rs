@@ -39,7 +39,8 @@ pub fn billing(service: &str, cluster: &str, instance: &str) -> Handler {
 }
 
 /// An object store spoken to by path: `GET`, `HEAD`, `PUT` and `DELETE` of
-/// `/{bucket}/{key}`. Handlers that share the map are replicas of each other.
+/// `/{bucket}/{key}`, and lists of what was stored (`?list-type=2` with
+/// `prefix`, `max-keys`, `start-after` and `continuation-token`). Handlers that share the map are replicas of each other.
 ///
 /// An object that was never stored reads as a deterministic text, so that a
 /// demonstration needs no preparation; keys that begin with `missing` do not
@@ -51,7 +52,12 @@ pub fn storage(objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>) -> Handler {
         if route.starts_with("/minio/health/") || route == "/health" {
             return Answer::new(200);
         }
-        let Some((bucket, key)) = route.trim_start_matches('/').split_once('/') else {
+        let bucket = route.trim_start_matches('/');
+        let listed = request.query().is_some_and(|query| query.contains("list-type=2"));
+        if request.method == "GET" && listed && !bucket.is_empty() && !bucket.contains('/') {
+            return list(&lock(&objects), bucket, request.query().unwrap_or_default());
+        }
+        let Some((bucket, key)) = bucket.split_once('/') else {
             return no_such("NoSuchBucket", route);
         };
         if bucket.is_empty() || key.is_empty() {
@@ -75,6 +81,71 @@ pub fn storage(objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>) -> Handler {
             _ => xml(405, "MethodNotAllowed", route),
         }
     })
+}
+
+/// A page of the keys in a bucket. Keys are kept as they stood in the path,
+/// percent-encoded, which is how `encoding-type=url` wants them back.
+fn list(objects: &BTreeMap<String, Vec<u8>>, bucket: &str, query: &str) -> Answer {
+    let ask = |name: &str| {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| decode(value))
+    };
+    if ask("delimiter").is_some() {
+        return xml(501, "NotImplemented", bucket);
+    }
+    let most = ask("max-keys").and_then(|text| text.parse().ok()).unwrap_or(1000).min(1000);
+    let prefix = ask("prefix").unwrap_or_default();
+    let after = ask("continuation-token").or_else(|| ask("start-after")).unwrap_or_default();
+    let begin = format!("/{bucket}/");
+    let mut found: Vec<(String, &str, &Vec<u8>)> = objects
+        .range(begin.clone()..)
+        .take_while(|(route, _)| route.starts_with(&begin))
+        .map(|(route, body)| (decode(&route[begin.len()..]), &route[begin.len()..], body))
+        .filter(|(key, _, _)| key.starts_with(&prefix) && *key > after)
+        .collect();
+    found.sort();
+    let cut = found.len() > most;
+    found.truncate(most);
+    let next = found
+        .last()
+        .filter(|_| cut)
+        .map(|(_, encoded, _)| format!("<NextContinuationToken>{encoded}</NextContinuationToken>"));
+    let rows: String = found
+        .iter()
+        .map(|(_, encoded, body)| {
+            let (size, tag) = (body.len(), etag_of(body).replace('"', "&quot;"));
+            format!(
+                "<Contents><Key>{encoded}</Key><Size>{size}</Size><ETag>{tag}</ETag></Contents>"
+            )
+        })
+        .collect();
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult>\
+         <EncodingType>url</EncodingType><IsTruncated>{cut}</IsTruncated>{rows}{}\
+         </ListBucketResult>",
+        next.unwrap_or_default()
+    );
+    Answer::bytes(200, "application/xml", body)
+}
+
+/// Percent-decoding; what is no UTF-8 afterwards is replaced.
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let (mut decoded, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(byte) = bytes.get(at) {
+        let digits = text.get(at + 1..at + 3).filter(|_| *byte == b'%');
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                decoded.push(byte);
+                at += 3;
+            }
+            None => {
+                decoded.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 fn read_object(
@@ -206,6 +277,30 @@ mod tests {
         let text = String::from_utf8(absent.body).unwrap();
         assert!(text.contains("<Code>NoSuchKey</Code>") && text.contains("/b/missingx"));
         assert_eq!(ask(&store, "GET", "/b", &[]).status, 404);
+    }
+
+    #[test]
+    fn keys_are_listed_page_by_page() {
+        let store = storage(Arc::default());
+        for key in ["a/1", "a/%C3%A4", "a/2", "b/1"] {
+            ask(&store, "PUT", &format!("/b/{key}"), &[]);
+        }
+        ask(&store, "PUT", "/other/x", &[]);
+        let page = |query: &str| {
+            let answer = ask(&store, "GET", &format!("/b?list-type=2{query}"), &[]);
+            String::from_utf8(answer.body).unwrap()
+        };
+        let keys = |page: &str| {
+            let rows = page.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>"));
+            rows.map(|(key, _)| key.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&page("")), ["a/1", "a/2", "a/%C3%A4", "b/1"]);
+        let first = page("&prefix=a%2F&max-keys=2");
+        assert_eq!(keys(&first), ["a/1", "a/2"]);
+        assert!(first.contains("<NextContinuationToken>a/2<"), "{first}");
+        let second = page("&prefix=a%2F&max-keys=2&continuation-token=a%2F2");
+        assert_eq!(keys(&second), ["a/%C3%A4"]);
+        assert!(second.contains("<IsTruncated>false") && !second.contains("Continuation"));
     }
 
     #[test]

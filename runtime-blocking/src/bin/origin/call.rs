@@ -1,49 +1,49 @@
 //! `origin call`: one call, its answer on stdout, the exit code for the script around it.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use origin_blocking::{Client, Config, Error, Report, Response, Roots};
+use origin_blocking::core::config::EndpointConfig;
+use origin_blocking::{Client, Report, Response};
 use serde_json::{Map, Value, json};
 
-use crate::{exit, span};
+use crate::exit::{self, Refusal};
+use crate::settings::{Where, known};
+use crate::{span, text};
 
 /// The command line of `origin call`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Name of the service, as discovery knows it.
     service: String,
+    /// The path below the endpoint's base path, beginning with '/', with its query if any; the
+    /// method may stand before it.
+    #[arg(required = true, num_args = 1..=2, value_names = ["METHOD", "PATH"])]
+    what: Vec<String>,
     /// GET, POST, PUT, …; methods that are not idempotent are not repeated once they may have
-    /// left, unless --idempotent is given.
-    method: String,
-    /// Path below the endpoint's base path, beginning with '/', with its query if any.
-    path: String,
-    /// URL of the discovery document.
-    #[arg(long, value_name = "URL", env = "ORIGIN_DISCOVERY", hide_env_values = true)]
-    discovery: Option<String>,
-    /// Configuration file; what is given on the command line wins.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    /// left, unless --idempotent is given. Default: GET, with a body POST.
+    #[arg(short = 'X', long = "request", value_name = "METHOD")]
+    method: Option<String>,
     /// Address of the service, instead of asking discovery. Can be repeated.
     #[arg(long, value_name = "URL")]
     endpoint: Vec<String>,
-    /// Name of the cluster this machine is in: tried first.
-    #[arg(long, value_name = "NAME", env = "ORIGIN_LOCAL_CLUSTER", hide_env_values = true)]
-    local: Option<String>,
-    /// Trust the certificate authorities in this PEM file and no others.
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
     /// A request header. Can be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
     /// The request body: a text, @FILE, or - for stdin.
     #[arg(short, long, value_name = "BODY", allow_hyphen_values = true)]
     data: Option<String>,
+    /// Write the body of the answer to this file.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Print the status and the headers before the body.
+    #[arg(short, long, conflicts_with = "json")]
+    include: bool,
     /// Print one JSON object with status, headers, body and report (or error, advice and report)
     /// instead of the bare body.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "output")]
     json: bool,
     /// Tell on stderr which endpoints were tried, why, what they said and how long it took.
     #[arg(long)]
@@ -54,36 +54,23 @@ pub(crate) struct Args {
     /// Limit of each attempt.
     #[arg(long, value_name = "SPAN", value_parser = span::parse)]
     attempt_timeout: Option<Duration>,
+    /// Repeat at most so often; 0: never. Default: as the policy says.
+    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(0..=99))]
+    retry: Option<u32>,
     /// Repeating this request has no further effect.
     #[arg(long)]
     idempotent: bool,
     /// Do not print the body of an answer with status 400 or above.
     #[arg(long)]
     fail: bool,
-}
-
-/// What keeps a call from being made.
-enum Refusal {
-    /// The command line, or a file it names.
-    Usage(String, &'static str),
-    /// The library says why.
-    Error(Error),
-}
-
-impl<E: Into<Error>> From<E> for Refusal {
-    fn from(error: E) -> Refusal {
-        Refusal::Error(error.into())
-    }
+    #[command(flatten)]
+    place: Where,
 }
 
 /// Makes the call and returns the exit code.
-pub(crate) fn run(args: &Args) -> u8 {
+pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
     match call(args) {
         Ok(reply) => answered(args, &reply),
-        Err(Refusal::Usage(what, advice)) => {
-            exit::say(&what, advice);
-            exit::USAGE
-        }
         Err(Refusal::Error(error)) => {
             if args.json {
                 let report = error.failure().map(|failure| &failure.report);
@@ -91,23 +78,41 @@ pub(crate) fn run(args: &Args) -> u8 {
                     "error": error.to_string(), "advice": error.advice(), "report": report,
                 });
                 // The exit code tells of the failed call, whoever reads this or not.
-                let _ = print(format!("{out}\n").as_bytes());
+                let _ = text::print_json(&out);
             }
             exit::explain(&error);
             if let (true, Some(failure)) = (args.explain, error.failure()) {
                 explain(&failure.report);
             }
-            exit::of_error(&error)
+            Ok(exit::of_error(&error))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+impl Args {
+    /// The method and the path.
+    fn target(&self) -> Result<(&str, &str), Refusal> {
+        let usual = if self.data.is_some() { "POST" } else { "GET" };
+        match (&*self.what, &self.method) {
+            ([method, path], None) => Ok((method, path)),
+            ([path], method) => Ok((method.as_deref().unwrap_or(usual), path)),
+            _ => Err(Refusal::Usage(
+                "the method stands there twice".to_owned(),
+                "give it before the path, or with -X",
+            )),
         }
     }
 }
 
 fn call(args: &Args) -> Result<Response, Refusal> {
+    let (method, path) = args.target()?;
     let client = client(args)?;
-    let method = args.method.to_uppercase().parse().map_err(|_| {
-        Refusal::Usage(format!("{:?} is not a method", args.method), "write GET, POST, PUT, …")
-    })?;
-    let mut request = client.service(&args.service)?.request(method, &args.path);
+    let method = method
+        .to_uppercase()
+        .parse()
+        .map_err(|_| Refusal::Usage(format!("{method:?} is not a method"), "write GET, POST, …"))?;
+    let mut request = client.service(&args.service)?.request(method, path);
     for header in &args.headers {
         let (name, value) = header.split_once(':').ok_or_else(|| {
             // Not the text itself: without a colon all of it may be a secret.
@@ -125,50 +130,33 @@ fn call(args: &Args) -> Result<Response, Refusal> {
 }
 
 fn client(args: &Args) -> Result<Client, Refusal> {
-    let mut builder = Client::builder();
-    if let Some(path) = &args.config {
-        let advice = "name a readable file in the form of origin.toml";
-        let text = fs::read_to_string(path)
-            .map_err(|e| Refusal::Usage(format!("{}: {e}", path.display()), advice))?;
-        builder = builder.config(Config::from_toml(&text)?);
-    } else if args.discovery.is_none() && args.endpoint.is_empty() {
-        return Err(Refusal::Usage(
-            "it is not known where services are".to_owned(),
-            "give --discovery URL (or ORIGIN_DISCOVERY), --config FILE, or --endpoint URL",
-        ));
+    let mut config = args.place.read()?.config;
+    let injected = args.endpoint.iter().map(EndpointConfig::at);
+    if !args.endpoint.is_empty() {
+        let service = config.services.entry(args.service.clone()).or_default();
+        service.endpoints.extend(injected);
     }
-    if let Some(url) = &args.discovery {
-        builder = builder.discovery(url);
-    }
-    for endpoint in &args.endpoint {
-        builder = builder.endpoint(&args.service, endpoint);
-    }
-    if let Some(local) = &args.local {
-        builder = builder.local_cluster(local);
-    }
-    if let Some(path) = &args.ca {
-        let advice = "name a readable PEM file";
-        let pem = fs::read(path)
-            .map_err(|e| Refusal::Usage(format!("{}: {e}", path.display()), advice))?;
-        builder = builder.roots(Roots::Pem(pem));
-    }
+    known(&config)?;
     let (total, attempt) = (args.timeout, args.attempt_timeout);
     // In the configuration, so that what was derived from other spans is derived from these; and
     // in the policy of the service where it has one of its own.
-    let service = args.service.clone();
-    builder = builder.configure(move |config| {
-        let own = config.services.get_mut(&service).and_then(|own| own.policy.as_mut());
-        for policy in own.into_iter().chain([&mut config.policy]) {
-            let deadline = &mut policy.deadline;
-            deadline.total = total.unwrap_or(deadline.total);
-            deadline.attempt = attempt.or(deadline.attempt);
-            if let Some(limit) = deadline.attempt.filter(|limit| *limit > deadline.total) {
-                // A shorter whole on the command line shortens what the file says of its parts.
-                deadline.attempt = Some(limit.min(deadline.total));
-            }
+    let own = config.services.get_mut(&args.service).and_then(|own| own.policy.as_mut());
+    for policy in own.into_iter().chain([&mut config.policy]) {
+        let deadline = &mut policy.deadline;
+        deadline.total = total.unwrap_or(deadline.total);
+        deadline.attempt = attempt.or(deadline.attempt);
+        if let Some(limit) = deadline.attempt.filter(|limit| *limit > deadline.total) {
+            // A shorter whole on the command line shortens what the file says of its parts.
+            deadline.attempt = Some(limit.min(deadline.total));
         }
-    });
-    Ok(builder.build()?)
+        if let Some(retry) = args.retry {
+            policy.retry.max_attempts = retry + 1;
+            // What one cluster may take is not more than what there is.
+            let cluster = &mut policy.retry.attempts_per_cluster;
+            *cluster = (*cluster).min(retry + 1);
+        }
+    }
+    Ok(args.place.builder(config)?.build()?)
 }
 
 /// The bytes that `-d` stands for.
@@ -189,15 +177,9 @@ fn body(data: &str) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-fn answered(args: &Args, reply: &Response) -> u8 {
+fn answered(args: &Args, reply: &Response) -> Result<u8, Refusal> {
     let code = exit::of_answer(reply);
-    let printed = if args.json {
-        print(format!("{}\n", as_json(reply)).as_bytes())
-    } else if args.fail && code != exit::OK {
-        Ok(())
-    } else {
-        print(reply.bytes())
-    };
+    let printed = show(args, reply, code);
     if args.explain {
         explain(reply.report());
     }
@@ -205,21 +187,41 @@ fn answered(args: &Args, reply: &Response) -> u8 {
         let advice = "see what the service says about the request";
         exit::say(&format!("{}: answered {}", args.service, reply.status()), advice);
     }
-    if let Err(error) = printed {
-        exit::say(&format!("stdout: {error}"), "give the output a place to go");
-        return exit::UNUSABLE;
+    match printed {
+        // That the reader is gone does not make a failed call a good one.
+        Err(Refusal::Gone) | Ok(()) => Ok(code),
+        Err(refusal) => Err(refusal),
     }
-    code
+}
+
+fn show(args: &Args, reply: &Response, code: u8) -> Result<(), Refusal> {
+    if args.json {
+        return text::print_json(&as_json(reply));
+    }
+    if args.include {
+        let mut head = format!("{}\n", reply.status());
+        for (name, value) in reply.headers() {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            head.push_str(&format!("{name}: {}\n", text::clean(&value)));
+        }
+        text::print(format!("{head}\n").as_bytes())?;
+    }
+    if args.fail && code != exit::OK {
+        return Ok(());
+    }
+    match &args.output {
+        Some(path) => {
+            let name = path.display().to_string();
+            fs::write(path, reply.bytes()).map_err(|error| {
+                Refusal::Unusable(format!("{name}: {error}"), "name a file that can be written")
+            })
+        }
+        None => text::print_content(reply.bytes()),
+    }
 }
 
 fn explain(report: &Report) {
     exit::warn(&report.explain());
-}
-
-fn print(bytes: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    out.flush()
 }
 
 fn as_json(reply: &Response) -> Value {

@@ -2,20 +2,21 @@
 //! what the client made of it. With `--discovery` the same load and view on a real service.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use origin_blocking::{Client, Error, Policy};
+use origin_blocking::{Client, Policy};
 use origin_lab::{Outage, Pace, Report, Sample, Summary, Timeline, World, WorldSpec};
 
+use crate::exit::{self, Refusal};
 use crate::live::{Frame, Live};
 use crate::load::Load;
 use crate::watch::Watch;
-use crate::{exit, span};
+use crate::{serve, span, text};
 
 pub(crate) const HELP: &str = "\
 Without --discovery everything runs inside this process, on loopback: a discovery endpoint and the
@@ -30,15 +31,15 @@ not. Latency counts from the moment a call was meant to start.";
 /// The command line of `origin demo`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Calls per second.
-    #[arg(long, default_value_t = 200.0, value_parser = rate)]
-    rate: f64,
+    /// Calls per second. Default: 200.
+    #[arg(long, value_parser = rate)]
+    pub(crate) rate: Option<f64>,
     /// How long it runs (20s, 1m, or seconds).
     #[arg(long, default_value = "20s", value_parser = span::parse)]
-    duration: Duration,
+    pub(crate) duration: Duration,
     /// Seed of every random choice of the client.
     #[arg(long, default_value_t = 7)]
-    seed: u64,
+    pub(crate) seed: u64,
     /// Threads that make the calls. Default: 32, or enough for 200 ms of calls, 1024 at most.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -47,7 +48,7 @@ pub(crate) struct Args {
     svg: Option<PathBuf>,
     /// Print the summary as JSON, and nothing else, on stdout.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     /// Call a real service: URL of its discovery document. There is no scripted outage then.
     #[arg(long, value_name = "URL")]
     discovery: Option<String>,
@@ -57,6 +58,13 @@ pub(crate) struct Args {
     /// Path of the calls, which are GETs.
     #[arg(long, default_value = "/invoices/7")]
     path: String,
+    /// Keep the demo's servers up until Ctrl-C, and print how to use them with the other commands.
+    /// Calls go on at --rate, by default 20 a second; 0.1 at the least.
+    #[arg(long, conflicts_with_all = ["discovery", "svg", "threads"])]
+    pub(crate) serve: bool,
+    /// With --serve: play the outage over and over, each time for --duration.
+    #[arg(long, requires = "serve")]
+    pub(crate) outage: bool,
     /// Name of the local cluster. Default: beta in the built-in world, none with --discovery.
     #[arg(long, value_name = "NAME")]
     local: Option<String>,
@@ -82,39 +90,29 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 impl Args {
+    fn rate(&self) -> f64 {
+        self.rate.unwrap_or(200.0)
+    }
+
     /// A hanging endpoint holds the threads that called it. There have to be more of them than
     /// calls can run into it before it is avoided, or the calls after them begin late.
     fn threads(&self) -> u16 {
-        let default = (self.rate * 0.2).clamp(32.0, 1024.0) as u16;
+        let default = (self.rate() * 0.2).clamp(32.0, 1024.0) as u16;
         self.threads.unwrap_or(default)
     }
 }
 
-/// What keeps the demo from running.
-enum Refusal {
-    Error(Error),
-    Io(&'static str, io::Error),
-}
-
-impl<E: Into<Error>> From<E> for Refusal {
-    fn from(error: E) -> Refusal {
-        Refusal::Error(error.into())
-    }
+/// What this machine cannot do.
+pub(crate) fn refuse(what: &str, error: &io::Error) -> Refusal {
+    Refusal::Usage(format!("{what}: {error}"), "make room for it on this machine")
 }
 
 /// Runs the demo and returns the exit code.
-pub(crate) fn run(args: &Args) -> u8 {
-    match demo(args) {
-        Ok(code) => code,
-        Err(Refusal::Error(error)) => {
-            exit::explain(&error);
-            exit::of_error(&error)
-        }
-        Err(Refusal::Io(what, error)) => {
-            exit::say(&format!("{what}: {error}"), "make room for it on this machine");
-            exit::USAGE
-        }
+pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
+    if args.serve {
+        return serve::run(args);
     }
+    demo(args)
 }
 
 fn demo(args: &Args) -> Result<u8, Refusal> {
@@ -122,8 +120,7 @@ fn demo(args: &Args) -> Result<u8, Refusal> {
     let (world, url) = match &args.discovery {
         Some(url) => (None, url.clone()),
         None => {
-            let world =
-                world(args).map_err(|e| Refusal::Io("the built-in world cannot start", e))?;
+            let world = world(args).map_err(|e| refuse("the built-in world cannot start", &e))?;
             let url = world.discovery_url();
             (Some(Arc::new(world)), url)
         }
@@ -158,7 +155,7 @@ fn world(args: &Args) -> io::Result<World> {
     World::start(spec)
 }
 
-fn client(args: &Args, url: String, local: Option<String>) -> Result<Client, Refusal> {
+pub(crate) fn client(args: &Args, url: String, local: Option<String>) -> Result<Client, Refusal> {
     let mut policy = Policy::default();
     policy.breaker.open = OPEN;
     policy.breaker.open_max = OPEN_MAX;
@@ -189,7 +186,7 @@ fn intro(args: &Args, client: &Client) -> String {
         args.path,
         args.service,
         endpoints,
-        args.rate,
+        args.rate(),
         args.duration,
         args.threads(),
         args.seed,
@@ -206,7 +203,7 @@ fn play(
 ) -> Result<(Load, Timeline), Refusal> {
     let upstream = client.service(&args.service)?;
     let load = Load::default();
-    let pace = Pace::new(args.rate, args.duration);
+    let pace = Pace::new(args.rate(), args.duration);
     let mut watch = Watch::new(&args.service);
     let phase = Arc::new(Mutex::new("steady load".to_owned()));
     let unfinished = AtomicUsize::new(usize::from(args.threads()));
@@ -219,7 +216,7 @@ fn play(
             let spawned = outage.spawn(start, Arc::clone(world), move |now| {
                 shown.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&now.name);
             });
-            Some(spawned.map_err(|e| Refusal::Io("the script cannot start", e))?)
+            Some(spawned.map_err(|e| refuse("the script cannot start", &e))?)
         }
     };
     let looked: Result<(), Refusal> = thread::scope(|scope| {
@@ -232,7 +229,7 @@ fn play(
             thread::Builder::new().stack_size(stack).spawn_scoped(scope, worker).map_err(|e| {
                 // Ends the pace, so that the threads that did start come back.
                 while pace.next().is_some() {}
-                Refusal::Io("a thread cannot start", e)
+                refuse("a thread cannot start", &e)
             })?;
         }
         let mut drawn: Option<Instant> = None;
@@ -272,16 +269,13 @@ fn play(
 fn conclude(args: &Args, report: &Report, scripted: bool, live: &mut Live) -> Result<u8, Refusal> {
     live.say(&format!("\n{report}"));
     if let Some(path) = &args.svg {
-        let title = format!("origin demo: {} at {}/s", args.service, args.rate);
+        let title = format!("origin demo: {} at {}/s", args.service, args.rate());
         fs::write(path, report.svg(&title))
-            .map_err(|e| Refusal::Io("the picture cannot be written", e))?;
+            .map_err(|e| refuse("the picture cannot be written", &e))?;
         live.say(&format!("picture: {}", path.display()));
     }
     if args.json {
-        let text = serde_json::to_string(&report.summary)
-            .map_err(|e| Refusal::Io("the summary cannot be written", e.into()))?;
-        writeln!(io::stdout(), "{text}")
-            .map_err(|e| Refusal::Io("the summary cannot be written", e))?;
+        text::print_json(&report.summary)?;
     }
     if !scripted {
         live.say("no outage was scripted, so nothing particular was expected");

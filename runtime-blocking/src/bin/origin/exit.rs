@@ -1,8 +1,11 @@
-//! What the tool tells a script: one number. The list is in `--help`.
+//! What the tool tells a script: one number. All of them are here, with the text that `--help`, the
+//! manual page and docs/TOOL.md have of them; and how a refusal is told on stderr.
 
 use std::io::{self, Write};
 
-use origin_blocking::{Error, Response};
+use origin_blocking::{ConfigError, Error, Response};
+
+use crate::text;
 
 pub(crate) const OK: u8 = 0;
 pub(crate) const USAGE: u8 = 1;
@@ -14,6 +17,85 @@ pub(crate) const CLIENT_ERROR: u8 = 5;
 pub(crate) const SERVER_ERROR: u8 = 6;
 pub(crate) const DISCOVERY: u8 = 7;
 pub(crate) const UNUSABLE: u8 = 8;
+pub(crate) const DEGRADED: u8 = 9;
+pub(crate) const UNHEALTHY: u8 = 10;
+
+/// For `--help`.
+pub(crate) const CODES: &str = "\
+Exit codes:
+  0   done; a call was answered with a status below 400; all services are well
+  1   the command line or the configuration is wrong, and nothing was sent;
+      or an expectation did not hold (demo, check-config --strict, stamp --validate)
+  2   discovery does not know the service
+  3   no answer: refused, unreachable, broken or every candidate failed
+  4   no answer in time
+  5   answered with a 4xx status: also an object or a secret that is not there
+  6   answered with a 5xx status, also by the last endpoint of several that failed
+  7   discovery failed, so nobody knows where the service is
+  8   there was an answer, but it broke off, was too large, cannot be read or written
+  9   status: a service is degraded, or not known to be well
+  10  status: a service is unhealthy
+
+Errors go to stderr: one line on what happened, one on what to do about it.
+The end of the pipe that reads the output is no error.";
+
+/// What keeps a command from doing what it is for.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The command line, or a file it names.
+    Usage(String, &'static str),
+    /// The library says why.
+    Error(Error),
+    /// There was something to tell, and it could not be read or written.
+    Unusable(String, &'static str),
+    /// Whoever reads the output has gone away, and is content with what it got.
+    Gone,
+}
+
+impl<E: Into<Error>> From<E> for Refusal {
+    fn from(error: E) -> Refusal {
+        Refusal::Error(error.into())
+    }
+}
+
+impl Refusal {
+    /// A file that cannot be used.
+    pub(crate) fn file(path: &str, error: &io::Error) -> Refusal {
+        Refusal::Usage(format!("{path}: {error}"), "name a file that can be read, or written")
+    }
+
+    /// Output that cannot be written.
+    pub(crate) fn output(error: &io::Error) -> Refusal {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Refusal::Gone,
+            _ => Refusal::Unusable(format!("stdout: {error}"), "give the output a place to go"),
+        }
+    }
+
+    /// A mistake in the configuration.
+    pub(crate) fn config(field: impl Into<String>, reason: impl Into<String>) -> Refusal {
+        Refusal::Error(Error::Config(ConfigError::new(field, reason)))
+    }
+
+    /// Says on stderr what it is, and returns the exit code.
+    pub(crate) fn told(&self) -> u8 {
+        match self {
+            Refusal::Usage(what, advice) => {
+                say(what, advice);
+                USAGE
+            }
+            Refusal::Unusable(what, advice) => {
+                say(what, advice);
+                UNUSABLE
+            }
+            Refusal::Error(error) => {
+                explain(error);
+                of_error(error)
+            }
+            Refusal::Gone => OK,
+        }
+    }
+}
 
 /// The number for an answer.
 pub(crate) fn of_answer(reply: &Response) -> u8 {
@@ -37,10 +119,14 @@ pub(crate) fn of_error(error: &Error) -> u8 {
         Error::Deadline(_) => DEADLINE,
         Error::Status { status, .. } => of_status(*status),
         Error::Body { .. } | Error::TooLarge { .. } | Error::Decode { .. } => UNUSABLE,
-        // Every candidate was tried, and the last one did answer. With a body or without, a
+        // It was an answer, whatever its status says.
+        Error::Rejected { .. } => UNUSABLE,
+        // Every candidate was tried, and the last one may have answered. With a body or without, a
         // script should see the same number for the same trouble.
-        Error::Exhausted(_) => error.status().map_or(NO_ANSWER, of_status),
-        _ => NO_ANSWER,
+        _ => match error.status().map(of_status) {
+            Some(code) if code != OK => code,
+            _ => NO_ANSWER,
+        },
     }
 }
 
@@ -52,11 +138,36 @@ pub(crate) fn explain(error: &Error) {
 /// The same for what is not an error of the library.
 pub(crate) fn say(what: &str, advice: &str) {
     // One line each, whatever a peer has put into its names.
-    let what: String = what.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    warn(&format!("origin: {what}\n  advice: {advice}"));
+    warn(&format!("origin: {}\n  advice: {advice}", text::clean(what)));
 }
 
-/// Writes to stderr. Should nobody be there to read it, the exit code still tells.
-pub(crate) fn warn(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+/// Writes lines to stderr. Should nobody be there to read them, the exit code still tells.
+pub(crate) fn warn(lines: &str) {
+    let _ = writeln!(io::stderr(), "{}", text::clean_lines(lines));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_in_the_text_once() {
+        for code in [
+            OK,
+            USAGE,
+            UNKNOWN_SERVICE,
+            NO_ANSWER,
+            DEADLINE,
+            CLIENT_ERROR,
+            SERVER_ERROR,
+            DISCOVERY,
+            UNUSABLE,
+            DEGRADED,
+            UNHEALTHY,
+        ] {
+            let line = format!("  {code:<2}  ");
+            let lines = CODES.lines().filter(|text| text.starts_with(&line));
+            assert_eq!(lines.count(), 1, "{code}");
+        }
+    }
 }

@@ -1,40 +1,39 @@
-//! `origin`: the resilient HTTP client as a command. `call` makes one call from a script, `demo`
-//! shows what the client makes of an outage. This room holds the command line and the exit codes.
+//! `origin`: the resilient HTTP client as a command. This room holds the command line; each command
+//! is a room of its own, and what they share is in `settings` (configuration), `look` (states),
+//! `text` (words), `exit` (exit codes) and `signal`.
 
 mod call;
+mod check;
 mod demo;
 mod exit;
+mod follow;
+mod frame;
+mod history;
 mod live;
 mod load;
+mod look;
+mod object;
+mod register;
+mod secret;
+mod serve;
+mod services;
+mod settings;
+mod shell;
+mod signal;
 mod span;
+mod stamp;
+mod status;
+mod text;
+mod top;
 mod watch;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-const EXIT_CODES: &str = "\
-Exit codes of `origin call`:
-  0  answered with a status below 400
-  1  the command line or the configuration is wrong; nothing was sent
-  2  discovery does not know the service
-  3  no answer: refused, unreachable, broken or every candidate failed
-  4  no answer in time
-  5  answered with a 4xx status
-  6  answered with a 5xx status, also by the last endpoint of several that failed
-  7  discovery failed, so nobody knows where the service is
-  8  there was an answer, but it broke off, was too large or could not be written
-
-Exit codes of `origin demo`:
-  0  the expectations held (with --discovery: calls were answered)
-  1  they did not, or the command line is wrong
-  2, 3, 4, 7  as above, with --discovery when the first call fails
-
-Errors go to stderr: one line on what happened, one on what to do about it.";
-
 /// Calls services that are found by discovery, and keeps calling while parts of them are down.
 #[derive(Debug, Parser)]
-#[command(name = "origin", version, after_help = EXIT_CODES)]
+#[command(name = "origin", bin_name = "origin", version, after_help = after_help())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -42,26 +41,73 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Call a service once and print its answer.
+    #[command(after_help = after_help())]
+    Call(call::Args),
+    /// List the services that discovery knows.
+    Services(services::Args),
+    /// Tell how services are, as a table, as JSON and as an exit code.
+    #[command(after_help = exit::CODES)]
+    Status(status::Args),
+    /// Watch services, endpoints, breakers and notices on the whole screen.
+    Top(top::Args),
+    /// Print a line whenever the endpoints of a service change.
+    Watch(follow::Args),
+    /// Register a service at Consul.
+    Register(register::Register),
+    /// Take a registration at Consul back.
+    Deregister(register::Deregister),
+    /// Read, write, list and delete objects of storage.
+    Object(object::Args),
+    /// Read secrets of Vault.
+    Secret(secret::Args),
+    /// Stamp files with metadata, or validate their stamps.
+    Stamp(stamp::Args),
+    /// Check a configuration, show what it comes to, or print its schema.
+    #[command(after_help = settings::ORDER)]
+    CheckConfig(check::Args),
     /// Run a scripted outage on this machine and watch the client live through it.
     #[command(after_help = demo::HELP)]
-    Demo(demo::Args),
-    /// Call a service once and print its answer.
-    #[command(after_help = EXIT_CODES)]
-    Call(call::Args),
+    Demo(Box<demo::Args>),
+    /// Print completions for a shell.
+    Completions(shell::Completions),
+    /// Print the manual page.
+    Man(shell::Man),
+}
+
+fn after_help() -> String {
+    format!("{}\n\n{}", settings::ORDER, exit::CODES)
 }
 
 fn main() -> ExitCode {
-    let code = match Cli::try_parse() {
-        Ok(Cli { command: Command::Demo(args) }) => demo::run(&args),
-        Ok(Cli { command: Command::Call(args) }) => call::run(&args),
+    ExitCode::from(run().unwrap_or_else(|refusal| refusal.told()))
+}
+
+fn run() -> Result<u8, exit::Refusal> {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
         Err(error) => {
-            let code = if error.use_stderr() { exit::USAGE } else { exit::OK };
             // Nobody is left to tell if even this cannot be printed.
             let _ = error.print();
-            code
+            return Ok(if error.use_stderr() { exit::USAGE } else { exit::OK });
         }
     };
-    ExitCode::from(code)
+    match &cli.command {
+        Command::Call(args) => call::run(args),
+        Command::Services(args) => services::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Top(args) => top::run(args),
+        Command::Watch(args) => follow::run(args),
+        Command::Register(args) => register::register(args),
+        Command::Deregister(args) => register::deregister(args),
+        Command::Object(args) => object::run(args),
+        Command::Secret(args) => secret::run(args),
+        Command::Stamp(args) => stamp::run(args),
+        Command::CheckConfig(args) => check::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Completions(args) => shell::completions(args),
+        Command::Man(args) => shell::man(args),
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use origin_lab::{Answer, FaultServer, Request};
+use crate::http::{Answer, Request};
+use crate::server::{FaultServer, Handler};
 use serde_json::{Map, Value, json};
 
 /// Where the published stamping server has its operations.
@@ -83,14 +84,10 @@ impl Bridge {
     /// As [`FaultServer::start`].
     pub fn start(speaks: Speaks) -> io::Result<Bridge> {
         let shared = Arc::new(Shared::default());
-        let (one, other) = (shared.clone(), shared.clone());
+        let (stamping, tree) = handlers_of(speaks, &shared);
         Ok(Bridge {
-            stamping: FaultServer::with_handler(Arc::new(move |request| {
-                stamping(speaks, &one, request)
-            }))?,
-            tree: FaultServer::with_handler(Arc::new(move |request| {
-                tree(speaks, &other, request)
-            }))?,
+            stamping: FaultServer::with_handler(stamping)?,
+            tree: FaultServer::with_handler(tree)?,
             shared,
         })
     }
@@ -106,6 +103,21 @@ impl Bridge {
     pub fn have_met(&self) -> bool {
         self.shared.lock().met
     }
+}
+
+/// The stamping service and the tree as handlers, for a world. All instances that are given the same
+/// handler are replicas: a stamp made at one is known to the others.
+#[must_use]
+pub fn handlers(speaks: Speaks) -> (Handler, Handler) {
+    handlers_of(speaks, &Arc::default())
+}
+
+fn handlers_of(speaks: Speaks, shared: &Arc<Shared>) -> (Handler, Handler) {
+    let (one, other) = (shared.clone(), shared.clone());
+    (
+        Arc::new(move |request: &Request| stamping(speaks, &one, request)),
+        Arc::new(move |request: &Request| tree(speaks, &other, request)),
+    )
 }
 
 fn success(data: &Value) -> Answer {
