@@ -10,10 +10,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use origin_core::ops::storage::{Object, Streams};
 use origin_core::ops::{Caller, Composer, Flow, Step};
-use origin_core::{Correlation, Error, Report, Response};
+use origin_core::s3::{Download, Upload};
+use origin_core::{Correlation, Error, Report, Request, Response};
 
-use crate::operations::{Input, Operation, Waits, all};
+use crate::operations::{Input, Operation, Waits, all, whole};
 
 /// How much of an operation is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,21 +97,44 @@ impl Caller for Answerer {
     fn run<F: Flow>(&self, mut flow: F) -> Result<F::Output, Error> {
         let mut reply = None;
         loop {
-            match flow.next(reply)? {
+            reply = match flow.next(reply)? {
                 Step::Done(value) => return Ok(value),
-                Step::Send(request) => drop(black_box(request)),
-            }
-            if self.part == Part::Encode {
-                return Err(Error::NotHealthy { services: Vec::new() });
-            }
-            reply = Some(Response {
-                status: self.status,
-                headers: HeaderMap::new(),
-                body: self.body.clone(),
-                report: Report { service: self.service.clone(), ..Report::default() },
-            });
+                Step::Send(request) => Some(self.answer(request)?),
+            };
         }
     }
+}
+
+impl Answerer {
+    fn answer(&self, request: Request) -> Result<Response, Error> {
+        drop(black_box(request));
+        if self.part == Part::Encode {
+            return Err(Error::NotHealthy { services: Vec::new() });
+        }
+        Ok(Response {
+            status: self.status,
+            headers: HeaderMap::new(),
+            body: self.body.clone(),
+            report: Report { service: self.service.clone(), ..Report::default() },
+        })
+    }
+}
+
+impl Streams for Answerer {
+    type Download = ();
+    type Upload = ();
+
+    fn download(&self, _: Result<Download, Error>) {}
+
+    fn collect(&self, download: Result<Download, Error>) -> Result<Object, Error> {
+        whole(download, |request| self.answer(request))
+    }
+
+    fn remembers(&self) -> bool {
+        false
+    }
+
+    fn upload(&self, _: Result<Upload, Error>) {}
 }
 
 impl Waits for Answerer {

@@ -15,8 +15,7 @@ use origin_core::rng::Pcg32;
 use origin_core::s3::download::Opened;
 use origin_core::s3::upload::Want;
 use origin_core::s3::{
-    ByteRange, Code, Download, GetOptions, ListOptions, Settings, Then, Upload,
-    UploadOptions,
+    ByteRange, Code, Download, GetOptions, ListOptions, Settings, Then, Upload, UploadOptions,
 };
 use origin_core::{Error, Report, Request, Response, Secret};
 use proptest::prelude::*;

@@ -91,7 +91,9 @@ fn client(url: &str, sign_payload: bool) -> Outcome<Client> {
     let builder = Client::builder().endpoint("storage", url).configure(|config| {
         config.storage = Some(StorageConfig {
             access_key: Some("AKIAIOSFODNN7EXAMPLE".to_owned()),
-            secret_key: origin_blocking::core::Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+            secret_key: origin_blocking::core::Secret::new(
+                "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            ),
             sign_payload,
             ..StorageConfig::default()
         });

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use origin_core::Secret;
 use origin_core::config::KvVersion;
 use origin_core::ops::origin_vault::{Credentials, OriginVault, Wallet};
-use origin_core::ops::secrets::{Secrets, Token};
+use origin_core::ops::secrets::Secrets;
 use origin_core::ops::storage::Storage;
 use origin_core::s3::{GetOptions, ListOptions, PutOptions};
 use origin_core::vault::LeaseId;
@@ -47,7 +48,7 @@ pub(super) fn storage<C: Waits>() -> Vec<Operation<C>> {
 }
 
 fn secrets_of<C: Waits>(caller: &C) -> Secrets<C> {
-    Secrets::new(caller.clone(), Token::new(TOKEN))
+    Secrets::new(caller.clone(), Secret::new(TOKEN))
 }
 
 fn data() -> Data {
@@ -112,15 +113,15 @@ pub(super) fn secrets<C: Waits>() -> Vec<Operation<C>> {
 struct Purse;
 
 impl Wallet for Purse {
-    fn token(&self) -> Option<Token> {
-        Token::new(TOKEN)
+    fn token(&self) -> Option<Secret> {
+        Secret::new(TOKEN)
     }
 
-    fn keep(&self, _: Token, _: Duration) {}
+    fn keep(&self, _: Secret, _: Duration) {}
 }
 
 fn vault_of<C: Waits>(caller: &C) -> OriginVault<C> {
-    let factor = Token::new(TOKEN).unwrap();
+    let factor = Secret::new(TOKEN).unwrap();
     let factors = [("token".to_owned(), factor)].into();
     let credentials = Credentials { user_id: "u".to_owned(), factors };
     OriginVault::new(caller.clone(), credentials, Box::new(Purse))
@@ -144,6 +145,6 @@ pub(super) fn origin_vault<C: Waits>() -> Vec<Operation<C>> {
             |c, _| vault_of(c).activate_killswitch();
         "OriginVault.deactivate_killswitch" Status Elsewhere (200, "{}"), [],
             |c, i| vault_of(c).deactivate_killswitch(
-                &Token::new(i.text).unwrap_or_else(|| Token::new("key").unwrap()));
+                &Secret::new(i.text).unwrap_or_else(|| Secret::new("key").unwrap()));
     }
 }

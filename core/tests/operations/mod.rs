@@ -10,16 +10,46 @@ mod platform;
 
 use std::fmt::Debug;
 
-use origin_core::Error;
 use origin_core::ops::Composer;
+use origin_core::ops::storage::{Object, Streams};
+use origin_core::outcome::Fault;
+use origin_core::rng::Pcg32;
+use origin_core::s3::download::Opened;
+use origin_core::s3::{Download, Then};
+use origin_core::{Error, Request, Response};
 
 /// A caller whose replies can be waited for on the spot.
-pub(crate) trait Waits: Composer {
+pub(crate) trait Waits: Composer + Streams {
     fn wait<T: Send + 'static>(&self, reply: Self::Reply<T>) -> Result<T, Error>;
 
     /// What came of it as text. A benchmark has other things to do with it.
     fn done<T: Debug + Send + 'static>(&self, reply: Self::Reply<T>) -> Result<String, Error> {
         self.wait(reply).map(|value| format!("{value:?}"))
+    }
+}
+
+/// Reads the whole of an object as a runtime does, where `send` answers on the spot.
+pub(crate) fn whole(
+    download: Result<Download, Error>,
+    mut send: impl FnMut(Request) -> Result<Response, Error>,
+) -> Result<Object, Error> {
+    let (mut download, mut rng) = (download?.collect(1 << 20), Pcg32::new(1, 1));
+    loop {
+        let Response { status, headers, body, report } = send(download.request())?;
+        let then = match download.opened(status, &headers) {
+            Opened::Refused => download
+                .refused(status, &headers, &body, &mut rng)
+                .map_err(|error| Error::Storage { error: Box::new(error), report: None })?,
+            Opened::Read => {
+                download.piece(body)?;
+                download.ended(&mut rng)
+            }
+        };
+        match (then, download.info().cloned()) {
+            (Then::Done, Some(info)) => return Ok(Object::of(info, download.take(), report)),
+            (Then::Again(_), _) => {}
+            _ => return Err(Error::Body { service: "storage".into(), fault: Fault::Reset }),
+        }
     }
 }
 
@@ -142,10 +172,12 @@ pub(crate) mod fake {
 
     use std::sync::{Arc, Mutex};
 
+    use origin_core::ops::storage::{Object, Streams};
     use origin_core::ops::{Caller, Composer, Flow, Step};
+    use origin_core::s3::{Download, Upload};
     use origin_core::{Correlation, Error, Report, Request, Response};
 
-    use super::Waits;
+    use super::{Waits, whole};
 
     #[derive(Clone)]
     pub(crate) struct Fake {
@@ -164,6 +196,36 @@ pub(crate) mod fake {
         }
     }
 
+    impl Fake {
+        fn answer(&self, service: &str, request: Request) -> Response {
+            let (status, body) = &*self.answer;
+            self.sent.lock().unwrap().push(request);
+            Response {
+                status: http::StatusCode::from_u16(*status).unwrap(),
+                headers: http::HeaderMap::new(),
+                body: body.clone().into(),
+                report: Report { service: service.into(), ..Report::default() },
+            }
+        }
+    }
+
+    impl Streams for Fake {
+        type Download = ();
+        type Upload = ();
+
+        fn download(&self, _: Result<Download, Error>) {}
+
+        fn collect(&self, download: Result<Download, Error>) -> Result<Object, Error> {
+            whole(download, |request| Ok(self.answer("storage", request)))
+        }
+
+        fn remembers(&self) -> bool {
+            false
+        }
+
+        fn upload(&self, _: Result<Upload, Error>) {}
+    }
+
     impl Waits for Fake {
         fn wait<T: Send + 'static>(&self, reply: Result<T, Error>) -> Result<T, Error> {
             reply
@@ -180,14 +242,7 @@ pub(crate) mod fake {
                     Step::Done(value) => return Ok(value),
                     Step::Send(request) => request,
                 };
-                let (status, body) = &*self.answer;
-                self.sent.lock().unwrap().push(request);
-                reply = Some(Response {
-                    status: http::StatusCode::from_u16(*status).unwrap(),
-                    headers: http::HeaderMap::new(),
-                    body: body.clone().into(),
-                    report: Report { service: flow.service().into(), ..Report::default() },
-                });
+                reply = Some(self.answer(flow.service(), request));
             }
             panic!("the flow does not end");
         }

@@ -1,10 +1,10 @@
 //! The services of DesignSynapse, as the platform's client code has them.
 
+use origin_core::Secret;
 use origin_core::ops::design::{
     Analytics, DesignFilter, Designs, Knowledge, Marketplace, Paging, ProjectStatus, Projects,
     ResourceFilter, Search, Upload, Users,
 };
-use origin_core::Secret;
 use serde_json::json;
 
 use super::keeping::TOKEN;
