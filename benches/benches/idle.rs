@@ -30,7 +30,6 @@ fn main() {
         }
         return;
     }
-    // `cargo test` and `cargo bench -- --test` run this, too: once is enough to see that it works.
     println!(
         "{:<12} {:>9} {:>12} {:>8} {:>15} {:>14}",
         "adapter", "services", "heap, bytes", "blocks", "the first one", "resident, bytes"

@@ -109,7 +109,14 @@ pub fn configure(
         }
         if service.policy.is_none() {
             let limit = wants.timeout.map(|key| span(&mut variable, key)).transpose()?.flatten();
-            service.policy = Policy::preset("omninode").map(|policy| within(policy, limit));
+            service.policy = Policy::preset("omninode").map(|policy| {
+                let mut policy = within(policy, limit);
+                // Who has waited for a place still needs the time of an attempt.
+                let wait = policy.deadline.total / 3 * 2;
+                policy.queue.max_wait = policy.queue.max_wait.min(wait);
+                policy.queue.target = policy.queue.target.min(wait);
+                policy
+            });
             shortest = limit.or(shortest);
         }
         for (operation, key) in wants.limited {
@@ -151,10 +158,6 @@ fn within(mut policy: Policy, limit: Option<Duration>) -> Policy {
     if let Some(limit) = limit {
         policy.deadline.total = limit;
         policy.deadline.attempt = Some(limit);
-        // Who has waited for a place still needs the time of an attempt.
-        let wait = policy.queue.max_wait.min(limit / 3 * 2).max(Duration::from_millis(1));
-        policy.queue.max_wait = wait;
-        policy.queue.target = policy.queue.target.min(wait);
     }
     policy
 }
