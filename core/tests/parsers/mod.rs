@@ -27,7 +27,7 @@ pub(crate) type Verdict = Result<(), String>;
 pub(crate) type Parser = fn(name: &str, bytes: &[u8]) -> Verdict;
 
 /// All of them, by name.
-pub(crate) const TARGETS: [(&str, Parser); 29] = [
+pub(crate) const TARGETS: [(&str, Parser); 30] = [
     ("bridge", bridge::answer),
     ("cache_control", cache::control),
     ("cache_record", cache::record),
