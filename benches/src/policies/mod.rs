@@ -16,7 +16,6 @@
 //! | `endpoint.rs` | what is known of endpoints and tiers, and of their latency |
 //! | `balance.rs` | pick and release over 3 to 100 000 endpoints |
 //! | `cache.rs` | looking up, storing and keys of the response cache |
-//! | `storage.rs` | signing a request to object storage |
 //! | `peers.rs` | the other crates |
 
 mod balance;
@@ -25,7 +24,6 @@ mod endpoint;
 mod guard;
 #[cfg(feature = "peers")]
 pub mod peers;
-mod storage;
 
 use std::error::Error;
 use std::hint::black_box;
@@ -94,7 +92,6 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         .chain(endpoint::CASES)
         .chain(balance::CASES)
         .chain(cache::CASES)
-        .chain(storage::CASES)
 }
 
 /// The cases of other crates; none without the feature `peers`.
