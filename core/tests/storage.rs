@@ -262,7 +262,8 @@ proptest! {
         let _ = storage.delete_object(&bucket, &key);
         let upload = Upload::new(&Arc::default(), &bucket, &key, UploadOptions::default());
         let mut sent: Vec<Request> = std::mem::take(&mut script.0.lock().unwrap().1);
-        prop_assert!(sent.len() == if upload.is_ok() { 4 } else { 0 });
+        let expected = if upload.is_ok() { 4 } else { 0 };
+        prop_assert_eq!(sent.len(), expected);
         if let Ok(mut upload) = upload {
             upload.end();
             let Want::Send(request, _) = upload.next().unwrap() else { panic!() };

@@ -17,6 +17,9 @@
 //! ([`super::multipart::composed`]) and its size fits. Where tags cannot be foreseen the caller
 //! gets the error, and has to look for itself.
 
+mod replies;
+mod terms;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,67 +35,18 @@ use super::multipart::{self, BadReply};
 use super::object::{ETag, Info};
 use super::sign::Signer;
 use crate::error::Error;
-use crate::outcome::{Outcome, Sent};
-use crate::request::{AttemptReport, Report, Request, Response};
+use crate::request::{Report, Request, Response};
 use crate::rng::Pcg32;
 
-/// Smallest part, in bytes, but for the last one.
-pub const SMALLEST_PART: u64 = 5 << 20;
-/// Largest part, in bytes.
-pub const LARGEST_PART: u64 = 5 << 30;
-/// Most parts of an object.
-pub const MOST_PARTS: usize = 10_000;
+pub use self::replies::aborted;
+use self::replies::{cluster, earlier_may_have_arrived, may_have_arrived, said, unreadable};
+pub use self::terms::{LARGEST_PART, MOST_PARTS, SMALLEST_PART, UploadOptions, Uploaded, Want};
+
 /// Parts are twice as large after so many of them: 10 000 of 5 MiB at first make 8 TiB.
 const GROWS_AFTER: usize = 900;
 /// Pause before the second attempt in a row; doubles.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// What is written, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UploadOptions {
-    /// Media type, metadata and the condition, which is put to the test at the end.
-    pub object: PutOptions,
-    /// Bytes of a part, 5 MiB to 5 GiB; default 8 MiB. So much memory is used. After 900 parts
-    /// they are twice as large, after 1 800 four times, and so on.
-    pub part_size: u64,
-    /// How large the object will be, where that is known: parts are then made so large that they
-    /// suffice, and need not grow. It may turn out otherwise.
-    pub size: Option<u64>,
-}
-
-impl Default for UploadOptions {
-    fn default() -> Self {
-        UploadOptions { object: PutOptions::default(), part_size: 8 << 20, size: None }
-    }
-}
-
-/// An object that was written.
-#[derive(Clone, Debug)]
-pub struct Uploaded {
-    /// Its entity tag.
-    pub etag: Option<ETag>,
-    /// Which version it is, where the bucket has versions.
-    pub version: Option<String>,
-    /// Its size in bytes.
-    pub size: u64,
-    /// In how many parts it was written; 0: as a whole.
-    pub parts: usize,
-    /// How the last call went.
-    pub report: Report,
-}
-
-/// What an upload wants.
-#[allow(clippy::large_enum_variant)] // moved once
-#[derive(Debug)]
-pub enum Want {
-    /// More bytes, or to be told that there are none.
-    More,
-    /// This request to be sent after this pause, and [`Upload::answered`] or [`Upload::failed`].
-    Send(Request, Duration),
-    /// Nothing: the object is there.
-    Done(Uploaded),
-}
 
 /// One object on its way to storage.
 ///
@@ -561,45 +515,6 @@ impl Upload {
         }
         Some(request)
     }
-}
-
-/// What the answer to [`Upload::abort`] means. An upload that is not there any more is what was
-/// wanted.
-///
-/// # Errors
-/// [`Error::Storage`]: the parts may still be there.
-pub fn aborted(reply: Response) -> Result<(), Error> {
-    let Response { status, headers, body, report } = reply;
-    if status.is_success() {
-        return Ok(());
-    }
-    let error = StorageError::of(&Method::DELETE, status.as_u16(), &headers, &body);
-    if error.code == Code::NoSuchUpload { Ok(()) } else { Err(said(error, report)) }
-}
-
-/// The cluster that answered.
-fn cluster(report: &Report) -> Option<&Arc<str>> {
-    report.attempts.last().map(|attempt| &attempt.cluster)
-}
-
-fn may_have_arrived(attempt: &AttemptReport) -> bool {
-    match attempt.outcome {
-        Outcome::Answered { status, .. } => status >= 500,
-        Outcome::Failed { sent, .. } => sent == Sent::Maybe,
-    }
-}
-
-/// Whether an attempt before the one that was answered can have had an effect.
-fn earlier_may_have_arrived(report: &Report) -> bool {
-    report.attempts.iter().rev().skip(1).any(may_have_arrived)
-}
-
-fn said(error: StorageError, report: Report) -> Error {
-    Error::Storage { error: Box::new(error), report: Some(Box::new(report)) }
-}
-
-fn unreadable(what: &'static str, reason: String) -> Error {
-    Error::Decode { service: ask::SERVICE.into(), what, reason }
 }
 
 #[cfg(test)]

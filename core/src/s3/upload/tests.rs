@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use super::*;
 use crate::call::{Choice, Why};
 use crate::error::Failure;
-use crate::outcome::Fault;
+use crate::outcome::{Fault, Outcome, Sent};
+use crate::request::AttemptReport;
 
 const SIZE: u64 = 4;
 
