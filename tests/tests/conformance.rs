@@ -63,5 +63,7 @@ mod typed;
 mod vault;
 #[path = "conformance/vault_standin.rs"]
 mod vault_standin;
+#[path = "conformance/vault_tls.rs"]
+mod vault_tls;
 #[path = "conformance/watches.rs"]
 mod watches;

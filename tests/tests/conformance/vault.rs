@@ -30,10 +30,10 @@ on_every_runtime! {
 }
 
 /// A folder of its own, gone with the test.
-struct Folder(std::path::PathBuf);
+pub(crate) struct Folder(std::path::PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Folder {
+    pub(crate) fn new(name: &str) -> Folder {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir();
@@ -57,7 +57,7 @@ impl Drop for Folder {
     }
 }
 
-fn approle(folder: &Folder) -> VaultAuth {
+pub(crate) fn approle(folder: &Folder) -> VaultAuth {
     VaultAuth::Approle(AppRoleConfig {
         role_id: "app".into(),
         secret_id_file: Some(folder.put("secret-id", "right\n")),
@@ -65,7 +65,7 @@ fn approle(folder: &Folder) -> VaultAuth {
     })
 }
 
-fn config(auth: VaultAuth) -> VaultConfig {
+pub(crate) fn config(auth: VaultAuth) -> VaultConfig {
     let mut config = VaultConfig { auth, ..VaultConfig::default() };
     config.mounts.insert("secret".into(), KvVersion::V2);
     config.timeout = Duration::from_secs(5);
@@ -79,14 +79,14 @@ fn builder<S: Subject>(vault: &Vault, config: VaultConfig) -> Builder<S> {
     builder.timeout(Duration::from_secs(10)).seed(7).configure(|all| all.vault = Some(config))
 }
 
-fn filled(nodes: usize) -> Vault {
+pub(crate) fn filled(nodes: usize) -> Vault {
     let vault = Vault::start(nodes);
     let secret = json!({ "data": { "k": "v" }, "metadata": { "version": 1 } });
     vault.with(|state| state.secrets.insert("/v1/secret/data/app".into(), secret));
     vault
 }
 
-fn read<S: Subject>(client: &Client<S>) -> Result<String, Error> {
+pub(crate) fn read<S: Subject>(client: &Client<S>) -> Result<String, Error> {
     let secret = S::wait(client.secrets().get_secret("secret/app"))?;
     Ok(secret.get("k").unwrap_or_default().to_owned())
 }
