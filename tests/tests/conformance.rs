@@ -43,6 +43,8 @@ mod drops;
 mod grpc_checks;
 #[path = "conformance/hostile.rs"]
 mod hostile;
+#[path = "conformance/origin_vault.rs"]
+mod origin_vault;
 #[path = "conformance/rotation.rs"]
 mod rotation;
 #[path = "conformance/safety.rs"]
@@ -53,6 +55,8 @@ mod scenarios;
 mod soak;
 #[path = "conformance/stage.rs"]
 mod stage;
+#[path = "conformance/storage_keys.rs"]
+mod storage_keys;
 #[path = "conformance/synapse.rs"]
 mod synapse;
 #[path = "conformance/tokens.rs"]

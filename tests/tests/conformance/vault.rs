@@ -43,7 +43,7 @@ impl Folder {
     }
 
     /// Puts a file there, as a whole; yields its path.
-    fn put(&self, name: &str, content: &str) -> String {
+    pub(crate) fn put(&self, name: &str, content: &str) -> String {
         let (path, new) = (self.0.join(name), self.0.join(format!("{name}.new")));
         std::fs::write(&new, content).unwrap();
         std::fs::rename(&new, &path).unwrap();
