@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::subject::Subject;
 
 on_every_runtime! {
-    case_000_23_the_other_vault_is_where_its_variable_says_with_one_session
+    the_other_vault_is_where_its_variable_says_with_one_session
     case_000_45_the_other_vault_without_credentials_is_asked_nothing
 }
 
@@ -78,7 +78,7 @@ fn credentials(factor: &str) -> Credentials {
     .unwrap()
 }
 
-fn case_000_23_the_other_vault_is_where_its_variable_says_with_one_session<S: Subject>() {
+fn the_other_vault_is_where_its_variable_says_with_one_session<S: Subject>() {
     let state = Arc::<Mutex<State>>::default();
     let server = server(&state);
     let builder = builder::<S>(&server.url()).origin_vault_as(credentials(FACTOR));

@@ -15,7 +15,7 @@ use crate::subject::{Subject, eventually};
 use crate::vault::Folder;
 
 on_every_runtime! {
-    case_000_24_credentials_of_storage_exchanged_in_their_files_sign_what_is_sent_next
+    credentials_of_storage_exchanged_in_their_files_sign_what_is_sent_next
 }
 
 /// The access keys that requests were signed for, in order.
@@ -37,9 +37,7 @@ fn said<S: Subject>(client: &Client<S>) -> Vec<rotation::Event> {
     events.collect()
 }
 
-fn case_000_24_credentials_of_storage_exchanged_in_their_files_sign_what_is_sent_next<
-    S: Subject,
->() {
+fn credentials_of_storage_exchanged_in_their_files_sign_what_is_sent_next<S: Subject>() {
     let (server, folder) = (FaultServer::start().unwrap(), Folder::new("storage"));
     let access_key_file = Some(folder.put("key", "first\n"));
     let secret_key_file = Some(folder.put("secret", "pl4nted-1\n"));

@@ -14,6 +14,7 @@ use origin_core::vault::event::Trouble;
 use origin_core::vault::health::Condition;
 use origin_core::vault::keeper::Stage;
 use origin_driver::{Builder, Client};
+use origin_lab::Mode;
 use serde_json::json;
 
 use crate::subject::{Subject, eventually};
@@ -197,8 +198,19 @@ fn case_000_23_sealed_nodes_are_passed_over_and_named_when_all_are<S: Subject>()
     let fresh = || builder::<S>(&vault, config(approle(&folder))).build().unwrap();
     let client = fresh();
     assert_eq!(read(&client).unwrap(), "v");
+    // A node that cannot be used for another reason is not said to be sealed.
+    vault.nodes[1].set(Mode::status(503));
+    vault.seal(0, false);
+    vault.nodes[0].set(Mode::status(503));
+    let error = read(&client).unwrap_err();
+    assert!(matches!(&error, Error::Exhausted(_)), "{error:?}");
+    vault.nodes.iter().for_each(|node| node.set(Mode::Ok));
+    vault.seal(0, true);
     vault.seal(1, true);
-    assert!(read(&client).is_err());
+    let error = read(&client).unwrap_err();
+    assert_eq!(error.vault(), Some(&VaultError::Sealed), "{error:?}");
+    let Error::Vault { report: Some(report), .. } = &error else { panic!("{error:?}") };
+    assert!(report.attempts.len() >= 2, "both were tried: {report:?}");
     // One that has no token yet says why, and tries again by itself.
     let late = fresh();
     let _background = S::background(&late);
