@@ -1,12 +1,13 @@
 //! What is around a client: environment variables, the system's resolvers, the Redis of its
 //! configuration. Looked at once, when it is built, and only where its configuration asks for it.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use origin_core::config::ConsulTlsConfig;
 use origin_core::consul::followed::papers::Content;
 use origin_core::discovery::Surroundings;
 use origin_core::{Address, Config, ConfigError};
-use std::path::Path;
 
 use crate::carry::Carrier;
 use crate::expect::target;

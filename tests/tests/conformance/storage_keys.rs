@@ -1,7 +1,6 @@
 //! Credentials of storage in files that somebody exchanges under a client that runs. Whether
 //! signatures are right, the servers of `tests/storage.rs` judge.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use origin_core::Error;
@@ -40,10 +39,10 @@ fn said<S: Subject>(client: &Client<S>) -> Vec<rotation::Event> {
 fn credentials_of_storage_exchanged_in_their_files_sign_what_is_sent_next<S: Subject>() {
     let (server, folder) = (FaultServer::start().unwrap(), Folder::new("storage"));
     let access_key_file = Some(folder.put("key", "first\n"));
-    let secret_key_file = Some(folder.put("secret", "pl4nted-1\n"));
+    let secret = folder.put("secret", "pl4nted-1\n");
     let config = StorageConfig {
         access_key_file,
-        secret_key_file: secret_key_file.clone(),
+        secret_key_file: Some(secret.clone()),
         poll: Duration::from_secs(1),
         ..StorageConfig::default()
     };
@@ -65,7 +64,7 @@ fn credentials_of_storage_exchanged_in_their_files_sign_what_is_sent_next<S: Sub
         signed(&server).last().is_some_and(|key| key == "second")
     });
     // A half that is gone, as in the middle of an exchange, changes nothing.
-    std::fs::remove_file(PathBuf::from(secret_key_file.unwrap())).unwrap();
+    std::fs::remove_file(&secret).unwrap();
     eventually("it is said", || {
         let missing = |event: &rotation::Event| matches!(event, rotation::Event::Unreadable { .. });
         said(&client).last().is_some_and(missing)
