@@ -149,7 +149,7 @@ fn case_000_23_secrets_are_read_written_listed_and_deleted<S: Subject>() {
     let Some(vault) = vault::start(&Setup::default()) else { return };
     let mut book = Book::default();
     let token = vault.token(600).unwrap();
-    [&*token, VALUE, vault.root()].map(|secret| book.plant(secret));
+    [&*token, VALUE, vault.root()].iter().for_each(|secret| book.plant(secret));
     let client = builder::<S>(&vault, VaultAuth::Given).vault_token(&token).build().unwrap();
     let secrets = client.secrets();
     let kv = secrets.kv("secret");
@@ -280,7 +280,7 @@ fn case_000_23_a_token_revoked_in_mid_flight_fails_no_call_of_a_real_server<S: S
     let again = |event: &Said| matches!(event, Said::TokenAcquired { again: true, .. });
     let events: Vec<Said> = events(&client);
     assert_eq!(events.iter().filter(|event| again(event)).count(), 1, "{events:?}");
-    [&first, &second].map(|token| book.plant(token));
+    [&first, &second].iter().for_each(|token| book.plant(token));
     book.close(&[&client]);
 }
 
