@@ -53,6 +53,7 @@ pub mod correlation;
 pub mod discovery;
 pub mod dns;
 pub mod error;
+pub mod files;
 pub mod headers;
 pub mod job;
 pub mod notice;

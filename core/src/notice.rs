@@ -21,6 +21,7 @@ use crate::outcome::{Fault, Outcome};
 use crate::policy::breaker::{Transition, Trip};
 use crate::policy::{concurrency, health, outlier, tiers};
 use crate::redis::{knowledge, level};
+use crate::s3::rotation;
 use crate::service::Overload;
 use crate::time::Time;
 use crate::vault::event as vault;
@@ -100,6 +101,11 @@ pub enum Event {
     Vault {
         /// What happened.
         what: vault::Event,
+    },
+    /// Something about the credentials of storage.
+    Storage {
+        /// What happened.
+        what: rotation::Event,
     },
     /// What an earlier run knew of discovery is used until the sources have answered.
     SnapshotRestored {

@@ -54,6 +54,8 @@ mod hostile_operations;
 mod operations;
 #[path = "conformance/pools.rs"]
 mod pools;
+#[path = "conformance/origin_vault.rs"]
+mod origin_vault;
 #[path = "conformance/rotation.rs"]
 mod rotation;
 #[path = "conformance/safety.rs"]
@@ -64,6 +66,8 @@ mod scenarios;
 mod soak;
 #[path = "conformance/stage.rs"]
 mod stage;
+#[path = "conformance/storage_keys.rs"]
+mod storage_keys;
 #[path = "conformance/synapse.rs"]
 mod synapse;
 #[path = "conformance/tokens.rs"]
@@ -74,5 +78,7 @@ mod typed;
 mod vault;
 #[path = "conformance/vault_standin.rs"]
 mod vault_standin;
+#[path = "conformance/vault_tls.rs"]
+mod vault_tls;
 #[path = "conformance/watches.rs"]
 mod watches;

@@ -1,6 +1,7 @@
-//! Discovery against the real thing: Consul, Redis, BIND and dnsmasq on loopback, calls answered by
-//! the laboratory's servers. The facts about these servers that the client relies on are in
-//! `tests/servers`; here is what comes of them. Each test ends what it started.
+//! Discovery and secrets against the real thing: Consul, Redis, RustyVault, BIND and dnsmasq on
+//! loopback, calls answered by the laboratory's servers. The facts about these servers that the
+//! client relies on are in `tests/servers`; here is what comes of them. Each test ends what it
+//! started.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 #[macro_use] // on_every_runtime, on_every_async_runtime
@@ -36,3 +37,5 @@ mod mesh;
 mod mesh_server;
 #[path = "real/redis.rs"]
 mod redis;
+#[path = "real/vault.rs"]
+mod vault;

@@ -2,13 +2,11 @@
 //! configuration. Looked at once, when it is built, and only where its configuration asks for it.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use origin_core::config::ConsulTlsConfig;
 use origin_core::consul::followed::papers::Content;
 use origin_core::discovery::Surroundings;
-use origin_core::s3::{Place, Settings};
 use origin_core::{Address, Config, ConfigError};
 
 use crate::carry::Carrier;
@@ -33,16 +31,6 @@ pub(crate) fn surroundings(config: &Config) -> Surroundings {
         around.resolv_conf = std::fs::read_to_string("/etc/resolv.conf").ok();
     }
     around
-}
-
-/// How requests to storage are signed, with the secrets from where `config` says they are.
-pub(crate) fn storage(config: &Config) -> Result<Arc<Settings>, ConfigError> {
-    let Some(storage) = &config.storage else { return Ok(Arc::default()) };
-    let read = |place: Place<'_>| match place {
-        Place::Variable(name) => std::env::var(name).ok(),
-        Place::File(path) => std::fs::read_to_string(path).ok(),
-    };
-    Settings::of(storage, "storage", read).map(Arc::new)
 }
 
 /// The certificates for `https` agents of Consul, and the digest of their files; none where no

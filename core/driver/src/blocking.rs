@@ -116,18 +116,23 @@ pub fn run<R: BlockingRuntime, F: Flow>(
     slot: &Arc<Slot>,
     mut flow: F,
 ) -> Result<F::Output, Error> {
-    let mut reply = None;
+    let mut last = None;
     loop {
-        if flow.awaits_token(reply.as_ref()) {
-            token(hub, slot);
-        }
-        match flow.next(reply)? {
-            Step::Done(output) => return Ok(output),
-            Step::Send(request) => {
-                let mut flight = Flight::new(hub.clone(), slot.clone(), request);
-                reply = Some(answered(&mut flight)?);
+        let request = match last {
+            Some(Err(error)) => flow.failed(error)?,
+            reply => {
+                let reply = reply.and_then(Result::ok);
+                if flow.awaits_token(reply.as_ref()) {
+                    token(hub, slot);
+                }
+                match flow.next(reply)? {
+                    Step::Done(output) => return Ok(output),
+                    Step::Send(request) => request,
+                }
             }
-        }
+        };
+        let mut flight = Flight::new(hub.clone(), slot.clone(), request);
+        last = Some(answered(&mut flight));
     }
 }
 

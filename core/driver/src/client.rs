@@ -9,7 +9,8 @@ use origin_core::config::{DiscoveryConfig, EndpointConfig, Policy, Rules};
 use origin_core::notice::Notice;
 use origin_core::ops::bridge::{self, Bridge};
 use origin_core::ops::design::{Analytics, Designs, Knowledge, Marketplace, Projects, Users};
-use origin_core::ops::storage::{Object, SERVICE, Storage, Streams};
+use origin_core::ops::storage::{Object, SERVICE, Streams};
+use origin_core::ops::origin_vault::{self, Credentials};
 use origin_core::ops::{Caller, Composer, Flow};
 use origin_core::s3;
 use origin_core::snapshot::Snapshot;
@@ -23,6 +24,7 @@ use crate::download::Download;
 use crate::expect::{Expect, Expectations};
 use crate::hub::{Customs, Hub};
 use crate::identity::Identity;
+use crate::origin_vault::Purse;
 use crate::request::Upstream;
 use crate::roots::Roots;
 use crate::runtime::{Options, Runtime};
@@ -53,6 +55,7 @@ impl<R: Runtime> Client<R> {
         Builder {
             config: Config::default(),
             token: None,
+            origin_vault: None,
             roots: Roots::default(),
             identity: None,
             expect: Expectations::new(),
@@ -69,14 +72,6 @@ impl<R: Runtime> Client<R> {
     /// not know it; before the first document that shows with the first call instead.
     pub fn service(&self, name: &str) -> Result<Upstream<R>, Error> {
         Ok(Upstream::new(self.hub.clone(), self.hub.slot(name)?))
-    }
-
-    /// Object storage: the service `storage`, with the credentials of the configuration. A handle
-    /// keeps those that were in force when it was made; [`Client::reconfigure`] reads variables
-    /// and files anew.
-    #[must_use]
-    pub fn storage(&self) -> Storage<Client<R>> {
-        Storage::new(self.clone(), self.hub.storage())
     }
 
     /// The services of the `OmniNode` bridge, `metadata-stamping` and `onextree`.
@@ -236,6 +231,7 @@ impl<R: Runtime> Streams for Client<R> {
 pub struct Builder<R> {
     config: Config,
     token: Option<Secret>,
+    origin_vault: Option<Credentials>,
     roots: Roots,
     identity: Option<Identity>,
     expect: Expectations,
@@ -250,6 +246,7 @@ impl<R> fmt::Debug for Builder<R> {
         f.debug_struct("Builder")
             .field("config", &self.config)
             .field("token", &self.token)
+            .field("origin_vault", &self.origin_vault)
             .field("checks", &self.customs.keys())
             .finish_non_exhaustive()
     }
@@ -303,6 +300,23 @@ impl<R: Runtime> Builder<R> {
     pub fn bridge(mut self) -> Self {
         let done = bridge::configure(&mut self.config, |name| std::env::var(name).ok());
         self.trouble = self.trouble.or(done.err());
+        self
+    }
+
+    /// Fills in what the other Origin vault needs: its address from `ORIGIN_VAULT_API_URL`, unless
+    /// one is configured, and who logs in from `ORIGIN_VAULT_USER_ID` and
+    /// `ORIGIN_VAULT_AUTH_FACTOR`. Unset or empty is no error: calls that need them say so.
+    #[must_use]
+    pub fn origin_vault(mut self) -> Self {
+        origin_vault::configure(&mut self.config, |name| std::env::var(name).ok());
+        self.origin_vault = Credentials::of(|name| std::env::var(name).ok());
+        self
+    }
+
+    /// Who logs in to the other Origin vault.
+    #[must_use]
+    pub fn origin_vault_as(mut self, credentials: Credentials) -> Self {
+        self.origin_vault = Some(credentials);
         self
     }
 
@@ -427,7 +441,8 @@ impl<R: Runtime> Builder<R> {
         let seed =
             self.config.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
         let (token, customs) = (self.token, self.customs);
-        let hub = Hub::new(runtime, self.config, seed, token, customs, carrier, papers)?;
+        let mut hub = Hub::new(runtime, self.config, seed, token, customs, carrier, papers)?;
+        hub.purse = Purse::of(self.origin_vault);
         Ok(Client { hub: Arc::new(hub) })
     }
 }

@@ -15,7 +15,7 @@ use origin_core::discovery::plan::configured;
 use origin_core::job::{Asker, JobId, JobOutcome, Poll};
 use origin_core::notice::Notice;
 use origin_core::ops::secrets::SERVICE;
-use origin_core::s3::Settings;
+use origin_core::s3::rotation::Rotation;
 use origin_core::snapshot::Snapshot;
 use origin_core::{Config, ConfigError, Error, Secret, Service, Time};
 
@@ -25,8 +25,10 @@ use crate::carry::Carrier;
 use crate::consul::Desk;
 use crate::custom::{Custom, Threads};
 use crate::followed::Following;
+use crate::origin_vault::Purse;
 use crate::runtime::Runtime;
 use crate::sharing::Sharing;
+use crate::signing::{Begun, Signing};
 use crate::vault::Vault;
 use crate::watch::Watchers;
 
@@ -104,7 +106,9 @@ pub struct Hub<R> {
     /// How a token for Vault is had and kept, where that is configured.
     pub(crate) vault: Option<Vault>,
     /// How requests to storage are signed.
-    storage: RwLock<Arc<Settings>>,
+    pub(crate) storage: Signing,
+    /// The session with the other Origin vault.
+    pub(crate) purse: Purse,
     pub(crate) directory: Option<Mutex<Directory>>,
     /// Consul for the application, where it is configured.
     pub(crate) desk: Option<Desk>,
@@ -147,12 +151,14 @@ impl<R: Runtime> Hub<R> {
         let sharing = Sharing::of(&config)?;
         let second = Second::of(&config, seed)?;
         let vault = Vault::new(&config, seed, token.as_ref())?;
+        let storage = Signing::new(Begun::new(runtime.now(), &config)?);
         let hub = Hub {
             runtime: Arc::new(runtime),
             seed,
             token,
             vault,
-            storage: RwLock::new(around::storage(&config)?),
+            storage,
+            purse: Purse::default(),
             directory,
             desk,
             following,
@@ -179,16 +185,6 @@ impl<R: Runtime> Hub<R> {
             hub.open(now, SERVICE)?;
         }
         Ok(hub)
-    }
-
-    /// How requests to storage are signed at present.
-    pub(crate) fn storage(&self) -> Arc<Settings> {
-        self.storage.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Signs requests to storage so from now on.
-    pub(crate) fn set_storage(&self, settings: Arc<Settings>) {
-        *self.storage.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
     /// The configuration in force.
@@ -317,6 +313,7 @@ impl<R: Runtime> Hub<R> {
     #[cfg(feature = "hyper")]
     pub(crate) fn unattended(&self, slot: &Slot) -> bool {
         let followed = self.sharing.is_some() || self.following.is_some();
+        let followed = followed || self.storage.is_followed();
         (slot.checked.load(Ordering::Relaxed) || followed)
             && !self.background.load(Ordering::Relaxed)
     }
@@ -345,6 +342,13 @@ impl<R: Runtime> Hub<R> {
                 Poll::Wait(at) => wait.min(at),
             },
             _ => wait,
+        };
+        let wait = match slot {
+            Some(_) => wait,
+            None => match self.storage.poll(now) {
+                Poll::Run(job) => return Poll::Run(job),
+                Poll::Wait(at) => wait.min(at),
+            },
         };
         let wait = match self.poll_followed(now, slot, until) {
             Poll::Run(job) => return Poll::Run(job),
@@ -403,6 +407,11 @@ impl<R: Runtime> Hub<R> {
             self.vault.as_ref().filter(|_| origin_core::vault::desk::Desk::owns(id))
         {
             vault.done(self.runtime.now(), id, &outcome);
+            self.news.notify(usize::MAX);
+            return false;
+        }
+        if Rotation::owns(id) {
+            self.storage.done(self.runtime.now(), id, outcome);
             self.news.notify(usize::MAX);
             return false;
         }
@@ -517,6 +526,7 @@ impl<R: Runtime> Hub<R> {
             notices.extend(desk.notices());
         }
         notices.extend(self.vault.iter().flat_map(Vault::notices));
+        notices.extend(self.storage.notices());
         for slot in slots.iter().chain(self.agents()) {
             notices.extend(lock(&slot.service).notices().since(0).cloned());
         }

@@ -16,6 +16,8 @@
 //! | `blocking.rs` | its plain twin |
 //! | `consul/` | own registrations and typed calls of Consul |
 //! | `vault.rs` | the client's token for Vault |
+//! | `origin_vault.rs` | the session with the other Origin vault |
+//! | `signing.rs` | how storage is asked, its credentials and their files |
 //! | `background.rs`, `thread.rs` | what goes on beside calls, as a task or as a thread |
 //! | `carry/` | the jobs that are no HTTP exchange: DNS messages, Redis commands, files |
 //! | `watch/` | being told of changed endpoints |
@@ -173,6 +175,7 @@ mod hub;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 mod identity;
+mod origin_vault;
 mod realm;
 mod reconfigure;
 mod request;
@@ -181,6 +184,7 @@ mod roots;
 mod runtime;
 mod secure;
 mod sharing;
+mod signing;
 mod thread;
 #[cfg(feature = "rustls")]
 pub mod tls;

@@ -8,10 +8,10 @@ use origin_core::discovery::directory::Resolution;
 use origin_core::discovery::plan::configured;
 use origin_core::{Config, ConfigError};
 
-use crate::around;
 use crate::checks;
 use crate::hub::{Hub, Slot, lock};
 use crate::runtime::Runtime;
+use crate::signing::Begun;
 
 impl<R: Runtime> Hub<R> {
     /// Puts another configuration in force, as a whole or not at all.
@@ -21,7 +21,7 @@ impl<R: Runtime> Hub<R> {
         let now = self.runtime.now();
         let mut present = self.write_config();
         fixed(&present, &next, self.seed)?;
-        let storage = around::storage(&next)?;
+        let storage = Begun::new(now, &next)?;
         let slots: Vec<Arc<Slot>> = self.read_slots().values().cloned().collect();
         // Everything that can be refused is refused before anything changes.
         let mut news = Vec::with_capacity(slots.len());
@@ -60,7 +60,7 @@ impl<R: Runtime> Hub<R> {
             slot.moved.notify(usize::MAX);
         }
         self.set_max_body(next.limits.body);
-        self.set_storage(storage);
+        self.storage.replace(storage);
         *present = Arc::new(next);
         drop(present);
         self.news.notify(usize::MAX);

@@ -2,10 +2,12 @@
 //! the configured endpoints of the service `storage` tell. Addresses are in path style, always:
 //! `{endpoint}/{bucket}/{key}`. What is done with it is in [`crate::s3`].
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
-use super::field::At;
+use super::field::{At, WEEK};
 use crate::s3::credentials::{ACCESS_KEY, is_access_key};
 use crate::secret::Secret;
 
@@ -25,7 +27,7 @@ pub struct StorageConfig {
     pub access_key: Option<String>,
     /// Name of the environment variable that holds it. Read once, when the client is built.
     pub access_key_env: Option<String>,
-    /// File that holds it. Read once, when the client is built.
+    /// File that holds it, read again every `poll`.
     pub access_key_file: Option<String>,
     /// The secret of the access key.
     #[serde(skip_serializing)]
@@ -41,6 +43,10 @@ pub struct StorageConfig {
     pub session_token_env: Option<String>,
     /// File that holds it.
     pub session_token_file: Option<String>,
+    /// From one look at the files to the next, 1 s – 7 days. Default 30 s. What has changed, and is
+    /// still the same a second later, signs what is sent from then on.
+    #[serde(with = "crate::time::text")]
+    pub poll: Duration,
     /// Whether the body is part of the signature, so that nobody on the way can change it. `false`
     /// saves hashing it, and should be left to `https`. Default `true`.
     pub sign_payload: bool,
@@ -62,6 +68,7 @@ impl Default for StorageConfig {
             session_token: None,
             session_token_env: None,
             session_token_file: None,
+            poll: Duration::from_secs(30),
             sign_payload: true,
             resumes: 5,
         }
@@ -83,6 +90,7 @@ impl StorageConfig {
         if self.access_key.as_deref().is_some_and(|key| !is_access_key(key)) {
             return Err(at.refuse("access_key", ACCESS_KEY));
         }
+        at.within("poll", self.poll, Duration::from_secs(1)..=WEEK)?;
         let elsewhere =
             |env: &Option<String>, file: &Option<String>| env.is_some() || file.is_some();
         let access =

@@ -37,6 +37,7 @@ impl Event {
             Event::SharedAnswers { .. } => "shared_answers",
             Event::Consul { .. } => "consul",
             Event::Vault { .. } => "vault",
+            Event::Storage { .. } => "storage",
             Event::SnapshotRestored { .. } => "snapshot_restored",
             Event::SnapshotFailed { .. } => "snapshot_failed",
             Event::ServiceWatchError { .. } => "service_watch_error",
@@ -95,6 +96,7 @@ impl fmt::Display for Event {
             Event::SharedAnswers { what } => write!(f, "{what}"),
             Event::Consul { what } => write!(f, "{what}"),
             Event::Vault { what } => write!(f, "{what}"),
+            Event::Storage { what } => write!(f, "{what}"),
             Event::SnapshotRestored { services, left_out, age } => write!(
                 f,
                 "{services} services restored from the snapshot of discovery, {age:.0?} old; \

@@ -7,6 +7,7 @@ pub mod consul;
 pub mod design;
 pub mod origin_vault;
 pub mod rest;
+mod sealed;
 pub mod secrets;
 pub mod storage;
 
@@ -37,6 +38,16 @@ pub trait Flow: Send + 'static {
     /// # Errors
     /// A request that cannot be made, or a reply that means failure.
     fn next(&mut self, reply: Option<Response>) -> Result<Step<Self::Output>, Error>;
+
+    /// What to send when a request of it came to nothing; its reply goes to [`Flow::next`]. As a
+    /// rule nothing: the error is that of the flow. A flow may ask why first, where the service
+    /// can say more than its statuses did.
+    ///
+    /// # Errors
+    /// The one it was given, or what it means.
+    fn failed(&mut self, error: Error) -> Result<Request, Error> {
+        Err(error)
+    }
 }
 
 /// What a flow wants. Moved once per request; boxing the request would cost an allocation.

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Caller, Flow, Step, encode_query, segments};
+use crate::config::{Config, EndpointConfig};
 use crate::error::Error;
 use crate::request::{Request, Response, json_reason};
 use crate::secret::Secret;
@@ -63,6 +64,19 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// Says in `config` where the service is: at `ORIGIN_VAULT_API_URL`, a base path included, unless
+/// it has endpoints there already. Unset or empty it is looked up like any other service.
+pub fn configure(config: &mut Config, mut variable: impl FnMut(&str) -> Option<String>) {
+    let url = variable(URL_VARIABLE).unwrap_or_default();
+    if url.trim().is_empty() {
+        return;
+    }
+    let service = config.services.entry(SERVICE.to_owned()).or_default();
+    if service.endpoints.is_empty() {
+        service.endpoints.push(EndpointConfig::at(url.trim()));
+    }
+}
+
 /// Who keeps the session between calls. A driver implements it over a [`Session`] and its clock.
 pub trait Wallet: Send + Sync {
     /// The token of the session, if there is one that can be used.
@@ -98,7 +112,7 @@ pub struct OriginVault<C> {
 }
 
 struct Access {
-    credentials: Credentials,
+    credentials: Option<Credentials>,
     wallet: Box<dyn Wallet>,
 }
 
@@ -143,8 +157,13 @@ fn text<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
 }
 
 impl<C: Caller> OriginVault<C> {
-    /// The vault as reached by `caller`.
-    pub fn new(caller: C, credentials: Credentials, wallet: Box<dyn Wallet>) -> OriginVault<C> {
+    /// The vault as reached by `caller`. Without credentials, calls that have to log in say so.
+    pub fn new(
+        caller: C,
+        credentials: impl Into<Option<Credentials>>,
+        wallet: Box<dyn Wallet>,
+    ) -> OriginVault<C> {
+        let credentials = credentials.into();
         OriginVault { caller, access: Arc::new(Access { credentials, wallet }) }
     }
 
@@ -340,7 +359,11 @@ impl<T> Operation<T> {
             user_id: &'a str,
             auth_factors: BTreeMap<&'a str, &'a str>,
         }
-        let Credentials { user_id, factors } = &self.access.credentials;
+        let what = "who logs in: set ORIGIN_VAULT_USER_ID and ORIGIN_VAULT_AUTH_FACTOR, or call \
+                    origin_vault_as() on the builder";
+        let missing = || Error::Credential { service: SERVICE.into(), what };
+        let credentials = self.access.credentials.as_ref().ok_or_else(missing)?;
+        let Credentials { user_id, factors } = credentials;
         let factors = factors.iter().map(|(name, factor)| (&**name, factor.expose()));
         let body = Body { user_id, auth_factors: factors.collect() };
         let body = serde_json::to_vec(&body).map_err(|_| refuse("the login cannot be written"))?;

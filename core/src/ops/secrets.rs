@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::sealed::Inquiry;
 use super::{Caller, Flow, Step, segments};
 use crate::config::KvVersion;
 use crate::error::Error;
@@ -76,10 +77,13 @@ impl<C: Caller> Secrets<C> {
     /// Yields [`Error::Credential`] without any request when the client has no token
     /// ([`Error::Vault`] with the reason when it could not get one),
     /// [`Error::Status`] with 404 when there is no such secret and with 403 when the token may
-    /// not read it. A sealed or standby node sends the call to the next candidate.
+    /// not read it. A sealed or standby node sends the call to the next candidate;
+    /// where there is none, the error is [`Error::Vault`] with [`VaultError::Sealed`].
     pub fn get_secret(&self, path: &str) -> C::Reply<Secret> {
         let access = self.access.clone();
-        self.caller.run(GetSecret { path: path.to_owned(), access, sent: None, again: false })
+        let inquiry = Inquiry::default();
+        let (path, sent, again) = (path.to_owned(), None, false);
+        self.caller.run(GetSecret { path, access, sent, again, inquiry })
     }
 
     /// The key-value engine mounted at `mount`, of the version that `vault.mounts` says; of
@@ -141,7 +145,7 @@ impl<C: Caller> Secrets<C> {
     ) -> C::Reply<T> {
         let (access, build) = (self.access.clone(), Box::new(build) as Build);
         let how = How { anonymous: false, repeat };
-        self.caller.run(Operation { access, build, how, read, sent: None, again: false })
+        self.caller.run(Operation::new(access, build, how, read))
     }
 
     fn anonymous<T: Send + 'static>(
@@ -151,7 +155,7 @@ impl<C: Caller> Secrets<C> {
     ) -> C::Reply<T> {
         let (access, build) = (self.access.clone(), Box::new(build) as Build);
         let how = How { anonymous: true, repeat: AGAIN };
-        self.caller.run(Operation { access, build, how, read, sent: None, again: false })
+        self.caller.run(Operation::new(access, build, how, read))
     }
 }
 
@@ -324,6 +328,7 @@ struct Operation<T> {
     read: Reader<T>,
     sent: Option<secret::Secret>,
     again: bool,
+    inquiry: Inquiry,
 }
 
 impl Access {
@@ -357,6 +362,11 @@ impl Access {
 }
 
 impl<T> Operation<T> {
+    fn new(access: Arc<Access>, build: Build, how: How, read: Reader<T>) -> Operation<T> {
+        let inquiry = Inquiry::default();
+        Operation { access, build, how, read, sent: None, again: false, inquiry }
+    }
+
     fn request(&mut self) -> Result<Request, Error> {
         let ours = |error| Error::Vault { error: Box::new(error), report: None };
         let settings = &self.access.settings;
@@ -385,6 +395,9 @@ impl<T: Send + 'static> Flow for Operation<T> {
 
     fn next(&mut self, reply: Option<Response>) -> Result<Step<T>, Error> {
         let Some(reply) = reply else { return self.request().map(Step::Send) };
+        if let Some(error) = self.inquiry.answered(&self.access.settings, &reply) {
+            return Err(error);
+        }
         let status = reply.status.as_u16();
         if status == 403 && !self.how.anonymous {
             // A 403 has had no effect, so that any request may be repeated after it.
@@ -396,6 +409,10 @@ impl<T: Send + 'static> Flow for Operation<T> {
         (self.read)(&self.access.settings, status, &reply.body).map(Step::Done).map_err(|error| {
             Error::Vault { error: Box::new(error), report: Some(Box::new(reply.report)) }
         })
+    }
+
+    fn failed(&mut self, error: Error) -> Result<Request, Error> {
+        self.inquiry.ask(&self.access.settings, error)
     }
 }
 
@@ -429,6 +446,7 @@ struct GetSecret {
     access: Arc<Access>,
     sent: Option<secret::Secret>,
     again: bool,
+    inquiry: Inquiry,
 }
 
 impl Flow for GetSecret {
@@ -444,6 +462,9 @@ impl Flow for GetSecret {
 
     fn next(&mut self, reply: Option<Response>) -> Result<Step<Secret>, Error> {
         let Some(reply) = reply else { return self.request().map(Step::Send) };
+        if let Some(error) = self.inquiry.answered(&self.access.settings, &reply) {
+            return Err(error);
+        }
         if reply.status == StatusCode::FORBIDDEN
             && self.access.exchanged(self.sent.as_ref())
             && !std::mem::replace(&mut self.again, true)
@@ -465,6 +486,10 @@ impl Flow for GetSecret {
                 reason: reason(&reply.body, &error),
             }),
         }
+    }
+
+    fn failed(&mut self, error: Error) -> Result<Request, Error> {
+        self.inquiry.ask(&self.access.settings, error)
     }
 }
 

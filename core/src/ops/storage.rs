@@ -8,6 +8,7 @@
 //! copied between clusters with some delay, so a copy that does not have an object says less than
 //! the cluster that was asked. Conditional writes are not repeated once they may have arrived.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,10 +31,29 @@ use crate::time::Wall;
 pub const SERVICE: &str = ask::SERVICE;
 
 /// The storage service of a client.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Storage<C> {
     caller: C,
-    settings: Arc<Settings>,
+    keys: Arc<dyn Keys>,
+}
+
+impl<C: fmt::Debug> fmt::Debug for Storage<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage").field("caller", &self.caller).finish_non_exhaustive()
+    }
+}
+
+/// Whoever has the settings of the moment. A driver implements it over its locks; settings that
+/// never change are one as well.
+pub trait Keys: Send + Sync {
+    /// What a call that begins now is signed with.
+    fn settings(&self) -> Arc<Settings>;
+}
+
+impl Keys for Arc<Settings> {
+    fn settings(&self) -> Arc<Settings> {
+        self.clone()
+    }
 }
 
 /// A caller that can also do what takes more than calls one after the other: leave a body open,
@@ -60,7 +80,12 @@ pub trait Streams: Caller {
 impl<C: Caller> Storage<C> {
     /// Storage as reached by `caller`, asked under these settings.
     pub fn new(caller: C, settings: Arc<Settings>) -> Storage<C> {
-        Storage { caller, settings }
+        Storage::with(caller, Arc::new(settings))
+    }
+
+    /// The same, each call under the settings that `keys` has when it begins.
+    pub fn with(caller: C, keys: Arc<dyn Keys>) -> Storage<C> {
+        Storage { caller, keys }
     }
 
     fn run<T: Send + 'static>(
@@ -75,7 +100,7 @@ impl<C: Caller> Storage<C> {
     /// Asks about an object without its bytes. Storage says little when it refuses that: a 404 is
     /// [`Code::NoSuchKey`], also where the bucket is missing.
     pub fn head_object(&self, bucket: &str, key: &str, options: &GetOptions) -> C::Reply<Info> {
-        let request = ask::read(&self.settings, Method::HEAD, (bucket, key), options);
+        let request = ask::read(&self.keys.settings(), Method::HEAD, (bucket, key), options);
         self.run(request, |reply| Ok(Read::Done(Info::of(&reply.headers))))
     }
 
@@ -102,7 +127,7 @@ impl<C: Caller> Storage<C> {
         bytes: impl Into<Bytes>,
         options: &PutOptions,
     ) -> C::Reply<Written> {
-        let request = ask::write(&self.settings, (bucket, key), bytes.into(), options);
+        let request = ask::write(&self.keys.settings(), (bucket, key), bytes.into(), options);
         self.run(request, |reply| {
             let Info { etag, version, .. } = Info::of(&reply.headers);
             Ok(Read::Done(Written { etag, version, report: reply.report }))
@@ -112,7 +137,7 @@ impl<C: Caller> Storage<C> {
     /// Deletes an object. One that is not there is no error: most storage does not tell, and what
     /// was wanted is so.
     pub fn delete_object(&self, bucket: &str, key: &str) -> C::Reply<()> {
-        let request = ask::delete(&self.settings, (bucket, key));
+        let request = ask::delete(&self.keys.settings(), (bucket, key));
         self.run(request, |_| Ok(Read::Done(())))
     }
 
@@ -123,7 +148,7 @@ impl<C: Caller> Storage<C> {
         options: &ListOptions,
         after: Option<&str>,
     ) -> C::Reply<Page> {
-        let request = ask::page(&self.settings, bucket, options, after);
+        let request = ask::page(&self.keys.settings(), bucket, options, after);
         self.run(request, |reply| read_page(&reply).map(Read::Done))
     }
 
@@ -137,9 +162,9 @@ impl<C: Caller> Storage<C> {
         options: &ListOptions,
         most: usize,
     ) -> C::Reply<Vec<Entry>> {
-        let request = ask::page(&self.settings, bucket, options, None);
-        let (settings, bucket, options) =
-            (self.settings.clone(), bucket.to_owned(), options.clone());
+        let settings = self.keys.settings();
+        let request = ask::page(&settings, bucket, options, None);
+        let (settings, bucket, options) = (settings, bucket.to_owned(), options.clone());
         let (mut found, mut before) = (Vec::new(), None);
         self.run(request, move |reply| {
             let page = read_page(&reply)?;
@@ -175,13 +200,14 @@ impl<C: Caller> Storage<C> {
         now: Wall,
         expires: Duration,
     ) -> Result<String, Error> {
-        if self.settings.credentials.is_none() {
+        let settings = self.keys.settings();
+        if settings.credentials.is_none() {
             let what = "an access key: set storage.access_key and its secret";
             return Err(Error::Credential { service: SERVICE.into(), what });
         }
         let path = object::object_path(bucket, key).map_err(ask::refuse)?;
         let address = Address::parse(endpoint).map_err(|bad| ask::refuse(bad.reason()))?;
-        sign::presigned(&self.settings, &address, &path, now, expires)
+        sign::presigned(&settings, &address, &path, now, expires)
             .ok_or_else(|| ask::refuse("the endpoint is not an http or https address"))
     }
 }
@@ -208,10 +234,10 @@ impl<C: Streams> Storage<C> {
         options: &GetOptions,
     ) -> C::Reply<Object> {
         if !self.caller.remembers() {
-            let download = Download::new(&self.settings, bucket, key, options.clone());
+            let download = Download::new(&self.keys.settings(), bucket, key, options.clone());
             return self.caller.collect(download);
         }
-        let request = ask::read(&self.settings, Method::GET, (bucket, key), options);
+        let request = ask::read(&self.keys.settings(), Method::GET, (bucket, key), options);
         let part = options.range.is_some();
         self.run(request, move |reply| {
             if (reply.status == StatusCode::PARTIAL_CONTENT) != part {
@@ -227,7 +253,7 @@ impl<C: Streams> Storage<C> {
     /// [`crate::s3::download`]. Nothing is sent before it is first read from, and mistakes in the
     /// names show then.
     pub fn download(&self, bucket: &str, key: &str, options: GetOptions) -> C::Download {
-        self.caller.download(Download::new(&self.settings, bucket, key, options))
+        self.caller.download(Download::new(&self.keys.settings(), bucket, key, options))
     }
 
     /// Writes an object of any size piece by piece, in parts of 8 MiB; see [`crate::s3::upload`].
@@ -239,7 +265,7 @@ impl<C: Streams> Storage<C> {
 
     /// The same with media type, metadata, a condition, and parts of another size.
     pub fn upload_with(&self, bucket: &str, key: &str, options: UploadOptions) -> C::Upload {
-        self.caller.upload(Upload::new(&self.settings, bucket, key, options))
+        self.caller.upload(Upload::new(&self.keys.settings(), bucket, key, options))
     }
 }
 

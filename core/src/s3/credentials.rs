@@ -126,6 +126,8 @@ pub(crate) fn is_access_key(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn nothing(_: Place<'_>) -> Option<String> {
@@ -196,5 +198,8 @@ mod tests {
             assert_eq!(refused(&|c| c.region = odd.into()), "storage.region");
         }
         assert_eq!(refused(&|c| c.resumes = 101), "storage.resumes");
+        for span in [0, 999, 700_000_000] {
+            assert_eq!(refused(&|c| c.poll = Duration::from_millis(span)), "storage.poll");
+        }
     }
 }

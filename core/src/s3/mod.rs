@@ -5,6 +5,7 @@
 //! | file | what lives there |
 //! |---|---|
 //! | `credentials.rs` | who signs, from where |
+//! | `rotation.rs` | the files of credentials, read again |
 //! | `canonical.rs`, `sign.rs`, `date.rs` | Signature Version 4, in headers and URLs |
 //! | `ask.rs` | requests |
 //! | `xml.rs` | a small bounded reader of XML |
@@ -22,6 +23,7 @@ pub mod error;
 pub mod list;
 pub mod multipart;
 pub mod object;
+pub mod rotation;
 pub mod sign;
 pub mod upload;
 mod xml;

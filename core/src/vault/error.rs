@@ -67,7 +67,7 @@ pub enum VaultError {
     /// 400: Vault does not know the lease, or it is over.
     #[error("vault does not know the lease, or it cannot be renewed")]
     LeaseRefused,
-    /// 400, 405, 413 and the like: Vault does not take the request, whenever it is repeated.
+    /// 400, 405, 413 and the like, of RustyVault also a 500: Vault does not take the request, whenever it is repeated.
     #[error("vault refuses the request ({status})")]
     Refused {
         /// The status.
@@ -184,6 +184,8 @@ impl VaultError {
             429 => VaultError::TooOften,
             501 => VaultError::NotInitialised,
             503 if says("sealed") => VaultError::Sealed,
+            // As RustyVault says what Vault says by 404 and 405.
+            500 if says("path not supported") => VaultError::Refused { status },
             500 if says("local node not active") => VaultError::Standby { status },
             400..=499 => VaultError::Refused { status },
             _ => VaultError::Failed { status },
@@ -297,6 +299,22 @@ mod tests {
             (412, "", VaultError::Behind, Next::Elsewhere, true),
             (429, "", VaultError::TooOften, Next::Later, true),
             (502, "", VaultError::Failed { status: 502 }, Next::Elsewhere, true),
+            // RustyVault, which says `error` and not `errors`.
+            (403, r#"{"error":"Permission denied."}"#, VaultError::Denied, Next::Permit, false),
+            (
+                503,
+                r#"{"error":"RustyVault is sealed."}"#,
+                VaultError::Sealed,
+                Next::Elsewhere,
+                true,
+            ),
+            (
+                500,
+                r#"{"error":"Logical backend path not supported."}"#,
+                VaultError::Refused { status: 500 },
+                Next::Correct,
+                false,
+            ),
             (302, "", VaultError::Failed { status: 302 }, Next::Correct, false),
         ] {
             let error = of(status, text);

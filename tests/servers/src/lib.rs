@@ -1,4 +1,4 @@
-//! Real servers for tests, on loopback: Consul, Redis, BIND and dnsmasq.
+//! Real servers for tests, on loopback: Consul, Redis, RustyVault, BIND and dnsmasq.
 //!
 //! A test starts what it needs, on ports of its own and in a directory of its own, breaks it
 //! (`kill9`, `pause`), mends it (`resume`, `restart`: same ports, same data) and drops it, which
@@ -36,6 +36,7 @@ pub mod resp;
 mod room;
 mod starter;
 mod tools;
+pub mod vault;
 
 pub use ports::free as free_ports;
 pub use process::Process;

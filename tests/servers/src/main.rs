@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use origin_servers::consul::{self, Agent, ClusterSetup};
 use origin_servers::dns::Srv;
 use origin_servers::pki::Papers;
+use origin_servers::vault::{self, Tls};
 use origin_servers::{bind, dnsmasq, redis};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,6 +21,7 @@ usage: cargo run -p origin-servers -- SERVER
   consul  [--acl] [--tls] [--durable]    one agent
   cluster [--acl] [--second]             three servers, a client agent, a second datacenter
   redis   [--password WORD] [--tls] [--max-memory 50mb] [--durable]
+  vault   [--tls | --mtls]               RustyVault, unsealed
   bind                                   zone test., changed by nsupdate
   dnsmasq                                SRV records of _web._tcp.test
 
@@ -87,6 +89,24 @@ fn main() -> ExitCode {
                     println!("ADDRESS={}", redis.address());
                     show_papers("", redis.papers.as_ref());
                     show("", redis.process.id(), redis.process.directory());
+                },
+            )
+        }
+        "vault" => {
+            let (server, mutual) = (words.flag("--tls"), words.flag("--mtls"));
+            let tls = match (server, mutual) {
+                (_, true) => Tls::Mutual,
+                (true, _) => Tls::Server,
+                _ => Tls::None,
+            };
+            run(
+                &words,
+                || vault::start(&vault::Setup { tls }),
+                |vault| {
+                    println!("URL={}", vault.url());
+                    println!("TOKEN={}", vault.root());
+                    show_papers("", vault.papers.as_ref());
+                    show("", vault.process.id(), vault.process.directory());
                 },
             )
         }

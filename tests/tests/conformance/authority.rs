@@ -107,7 +107,7 @@ impl<'a> Setup<'a> {
         Setup { clients: Some(clients), ..Setup::of(leaf) }
     }
 
-    fn config(&self) -> Arc<ServerConfig> {
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(self.versions)

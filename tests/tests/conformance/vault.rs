@@ -14,6 +14,7 @@ use origin_core::vault::event::Trouble;
 use origin_core::vault::health::Condition;
 use origin_core::vault::keeper::Stage;
 use origin_driver::{Builder, Client};
+use origin_lab::Mode;
 use serde_json::json;
 
 use crate::subject::{Subject, eventually};
@@ -30,10 +31,10 @@ on_every_runtime! {
 }
 
 /// A folder of its own, gone with the test.
-struct Folder(std::path::PathBuf);
+pub(crate) struct Folder(std::path::PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Folder {
+    pub(crate) fn new(name: &str) -> Folder {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir();
@@ -43,7 +44,7 @@ impl Folder {
     }
 
     /// Puts a file there, as a whole; yields its path.
-    fn put(&self, name: &str, content: &str) -> String {
+    pub(crate) fn put(&self, name: &str, content: &str) -> String {
         let (path, new) = (self.0.join(name), self.0.join(format!("{name}.new")));
         std::fs::write(&new, content).unwrap();
         std::fs::rename(&new, &path).unwrap();
@@ -57,7 +58,7 @@ impl Drop for Folder {
     }
 }
 
-fn approle(folder: &Folder) -> VaultAuth {
+pub(crate) fn approle(folder: &Folder) -> VaultAuth {
     VaultAuth::Approle(AppRoleConfig {
         role_id: "app".into(),
         secret_id_file: Some(folder.put("secret-id", "right\n")),
@@ -65,7 +66,7 @@ fn approle(folder: &Folder) -> VaultAuth {
     })
 }
 
-fn config(auth: VaultAuth) -> VaultConfig {
+pub(crate) fn config(auth: VaultAuth) -> VaultConfig {
     let mut config = VaultConfig { auth, ..VaultConfig::default() };
     config.mounts.insert("secret".into(), KvVersion::V2);
     config.timeout = Duration::from_secs(5);
@@ -79,14 +80,14 @@ fn builder<S: Subject>(vault: &Vault, config: VaultConfig) -> Builder<S> {
     builder.timeout(Duration::from_secs(10)).seed(7).configure(|all| all.vault = Some(config))
 }
 
-fn filled(nodes: usize) -> Vault {
+pub(crate) fn filled(nodes: usize) -> Vault {
     let vault = Vault::start(nodes);
     let secret = json!({ "data": { "k": "v" }, "metadata": { "version": 1 } });
     vault.with(|state| state.secrets.insert("/v1/secret/data/app".into(), secret));
     vault
 }
 
-fn read<S: Subject>(client: &Client<S>) -> Result<String, Error> {
+pub(crate) fn read<S: Subject>(client: &Client<S>) -> Result<String, Error> {
     let secret = S::wait(client.secrets().get_secret("secret/app"))?;
     Ok(secret.get("k").unwrap_or_default().to_owned())
 }
@@ -197,8 +198,19 @@ fn case_000_23_sealed_nodes_are_passed_over_and_named_when_all_are<S: Subject>()
     let fresh = || builder::<S>(&vault, config(approle(&folder))).build().unwrap();
     let client = fresh();
     assert_eq!(read(&client).unwrap(), "v");
+    // A node that cannot be used for another reason is not said to be sealed.
+    vault.nodes[1].set(Mode::status(503));
+    vault.seal(0, false);
+    vault.nodes[0].set(Mode::status(503));
+    let error = read(&client).unwrap_err();
+    assert!(matches!(&error, Error::Exhausted(_)), "{error:?}");
+    vault.nodes.iter().for_each(|node| node.set(Mode::Ok));
+    vault.seal(0, true);
     vault.seal(1, true);
-    assert!(read(&client).is_err());
+    let error = read(&client).unwrap_err();
+    assert_eq!(error.vault(), Some(&VaultError::Sealed), "{error:?}");
+    let Error::Vault { report: Some(report), .. } = &error else { panic!("{error:?}") };
+    assert!(report.attempts.len() >= 2, "both were tried: {report:?}");
     // One that has no token yet says why, and tries again by itself.
     let late = fresh();
     let _background = S::background(&late);

@@ -105,21 +105,28 @@ pub async fn run<R: AsyncRuntime, F: Flow>(
     slot: Arc<Slot>,
     mut flow: F,
 ) -> Result<F::Output, Error> {
-    let mut reply = None;
+    let mut last = None;
     loop {
-        if flow.awaits_token(reply.as_ref()) {
-            Box::pin(token(&hub, &slot)).await;
-        }
-        let mut flight = match flow.next(reply)? {
-            Step::Done(output) => return Ok(output),
-            Step::Send(request) => Flight::new(hub.clone(), slot.clone(), request),
+        let request = match last {
+            Some(Err(error)) => flow.failed(error)?,
+            reply => {
+                let reply = reply.and_then(Result::ok);
+                if flow.awaits_token(reply.as_ref()) {
+                    Box::pin(token(&hub, &slot)).await;
+                }
+                match flow.next(reply)? {
+                    Step::Done(output) => return Ok(output),
+                    Step::Send(request) => request,
+                }
+            }
         };
+        let mut flight = Flight::new(hub.clone(), slot.clone(), request);
         if slot.memory.is_on() {
-            reply = Some(Box::pin(remembering(&mut flight)).await?);
+            last = Some(Box::pin(remembering(&mut flight)).await);
             continue;
         }
-        let (answer, _) = drive(&mut flight, Whole::Collect).await?;
-        reply = Some(response(&mut flight, answer));
+        let answer = drive(&mut flight, Whole::Collect).await;
+        last = Some(answer.map(|(answer, _)| response(&mut flight, answer)));
     }
 }
 

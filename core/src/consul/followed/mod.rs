@@ -279,13 +279,7 @@ impl Followed {
                 }
             }
             What::Papers(look) => {
-                let read = match outcome {
-                    JobOutcome::Content(Some(bytes)) => Ok(bytes),
-                    JobOutcome::Content(None) => Err("a file is not there".into()),
-                    JobOutcome::Impossible(reason) => Err(reason),
-                    JobOutcome::Failed(fault) => Err(fault.text().into()),
-                    _ => Err("given up by the driver".into()),
-                };
+                let read = crate::files::read(outcome);
                 if let (Some(machine), Some(set)) = (&mut self.papers, &self.rules.papers) {
                     match machine.done(now, look, read, set) {
                         Ok(content) => news.papers = content,

@@ -1,11 +1,5 @@
 //! The files of TLS towards the agents, read again now and then (003-47): a certificate that
-//! somebody renews on disk is used without a restart.
-//!
-//! Three files are never replaced in one instant, and a key that does not belong to its certificate
-//! is of no use to anybody. So all are read in turn, and what differs from what is in use counts
-//! when a second look finds the same. What cannot be read changes nothing and is told once.
-//!
-//! It holds the content of a key between looks, so it is neither printed nor serialised.
+//! somebody renews on disk is used without a restart. How they are looked at is [`crate::files`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,24 +10,14 @@ use bytes::Bytes;
 use super::Failure;
 use crate::config::field::{At, WEEK};
 use crate::config::{ConfigError, ConsulTlsConfig};
-use crate::policy::balance::hash;
+use crate::files::{self, Files};
 use crate::time::Time;
 
-/// Largest file that is read, in bytes.
-pub const MOST: usize = 1 << 20;
-/// From the first look at a change to the second.
-const SETTLE: Duration = Duration::from_secs(1);
-/// How long reading a file may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long past its deadline a look may report.
-const LATE: Duration = Duration::from_millis(500);
+pub use crate::files::{Look, MOST};
 
 /// A checked [`ConsulTlsConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Settings {
-    paths: [Option<Arc<str>>; 3],
-    poll: Duration,
-}
+pub struct Settings(files::Settings<3>);
 
 impl Settings {
     /// Checks `config`, which stands at `path`, and compiles it.
@@ -49,7 +33,7 @@ impl Settings {
         }
         let path = |text: &str| (!text.is_empty()).then(|| Arc::from(text));
         let paths = [path(&config.ca), path(&config.cert), path(&config.key)];
-        Ok(Settings { paths, poll: config.poll })
+        Ok(Settings(files::Settings { paths, poll: config.poll }))
     }
 }
 
@@ -74,88 +58,24 @@ impl Content {
     /// A number that differs when the content does.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        [&self.ca, &self.cert, &self.key].into_iter().fold(0, |sum: u64, part| {
-            sum.rotate_left(7) ^ part.as_ref().map_or(1, |bytes| hash::of(bytes))
-        })
+        files::Content([self.ca.clone(), self.cert.clone(), self.key.clone()]).digest()
     }
-}
-
-/// A file to be read now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
-    /// To be given back.
-    pub id: u64,
-    /// Which file.
-    pub path: Arc<str>,
-    /// To be given up at this time.
-    pub deadline: Time,
 }
 
 /// The machine.
-#[derive(Clone)]
-pub struct Papers {
-    /// What is in use.
-    used: u64,
-    /// What the look before found, if that is something else.
-    seen: Option<u64>,
-    /// What this look has found so far.
-    found: Vec<Option<Bytes>>,
-    out: Option<(u64, Time)>,
-    next_id: u64,
-    due: Time,
-    failing: bool,
-}
-
-impl fmt::Debug for Papers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Papers({:016x})", self.used)
-    }
-}
+#[derive(Clone, Debug)]
+pub struct Papers(Files<3>);
 
 impl Papers {
     /// For content that is in use since now, by its digest.
     #[must_use]
     pub fn new(now: Time, used: u64, settings: &Settings) -> Papers {
-        Papers {
-            used,
-            seen: None,
-            found: Vec::new(),
-            out: None,
-            next_id: 0,
-            due: now.plus(settings.poll),
-            failing: false,
-        }
+        Papers(Files::new(now, used, &settings.0))
     }
 
     /// The next file to read, if one is due; else when to ask again.
     pub fn poll(&mut self, now: Time, settings: &Settings) -> crate::job::Poll<Look> {
-        use crate::job::Poll;
-        if let Some((_, deadline)) = self.out {
-            if now < deadline.plus(LATE) {
-                return Poll::Wait(deadline.plus(LATE));
-            }
-            self.out = None;
-            self.found.clear();
-        }
-        self.due = self.due.min(now.plus(settings.poll.max(SETTLE)));
-        // At the end of time nothing lies ahead, and everything would be due for ever.
-        if now < self.due || now == Time::NEVER {
-            return Poll::Wait(self.due);
-        }
-        while let Some(path) = settings.paths.get(self.found.len()) {
-            let Some(path) = path.clone() else {
-                self.found.push(None);
-                continue;
-            };
-            let (id, deadline) = (self.next_id, now.plus(PATIENCE));
-            self.next_id = self.next_id.wrapping_add(1);
-            self.out = Some((id, deadline));
-            return Poll::Run(Box::new(Look { id, path, deadline }));
-        }
-        // Nothing is configured.
-        self.found.clear();
-        self.due = now.plus(settings.poll);
-        Poll::Wait(self.due)
+        self.0.poll(now, &settings.0)
     }
 
     /// Takes what was read. Yields content that is new and holds still: to be put in force.
@@ -169,43 +89,10 @@ impl Papers {
         read: Result<Bytes, Arc<str>>,
         settings: &Settings,
     ) -> Result<Option<Content>, Failure> {
-        if self.out.take_if(|(out, _)| *out == id).is_none() {
-            return Ok(None);
-        }
-        match read {
-            Ok(bytes) => self.found.push(Some(bytes)),
-            Err(reason) => {
-                self.found.clear();
-                self.seen = None;
-                self.due = now.plus(settings.poll);
-                let first = !std::mem::replace(&mut self.failing, true);
-                let failure = Failure { reason, retry_in: settings.poll };
-                return if first { Err(failure) } else { Ok(None) };
-            }
-        }
-        while settings.paths.get(self.found.len()).is_some_and(Option::is_none) {
-            self.found.push(None);
-        }
-        if self.found.len() < settings.paths.len() {
-            return Ok(None);
-        }
-        let mut found = self.found.drain(..);
-        let mut one = || found.next().flatten();
-        let content = Content { ca: one(), cert: one(), key: one() };
-        drop(found);
-        self.failing = false;
-        let digest = content.digest();
-        if digest == self.used {
-            (self.seen, self.due) = (None, now.plus(settings.poll));
-            return Ok(None);
-        }
-        if self.seen.replace(digest) != Some(digest) {
-            self.due = now.plus(SETTLE.min(settings.poll));
-            return Ok(None);
-        }
-        // Also if it cannot be used: it would not be usable at the next look either.
-        (self.used, self.seen, self.due) = (digest, None, now.plus(settings.poll));
-        Ok(Some(content))
+        let retry_in: Duration = settings.0.poll;
+        let found = self.0.done(now, id, read, &settings.0);
+        let content = found.map_err(|reason| Failure { reason, retry_in })?;
+        Ok(content.map(|files::Content([ca, cert, key])| Content { ca, cert, key }))
     }
 }
 

@@ -211,8 +211,8 @@ fn case_004_80_check_endpoints_may_need_a_token_or_tls() {
     let made = Registration::of(&config, "r", RANDOM).unwrap();
     let written = serde_json::to_string(&config).unwrap();
     assert!(!format!("{made:?}{config:?}{written}").contains("s3cret"));
-    let again: RegistrationConfig = serde_json::from_str(&written).unwrap();
-    assert_eq!(Registration::of(&again, "r", RANDOM).unwrap_err().field, "r.checks[0].headers");
+    let error = serde_json::from_str::<RegistrationConfig>(&written).unwrap_err().to_string();
+    assert!(error.contains("give it again"), "{error}");
 }
 
 #[test]

@@ -425,8 +425,8 @@ impl Desk {
         if failed && out.node == self.node {
             self.node = (self.node + 1).checked_rem(self.nodes.len()).unwrap_or(0);
         }
-        if matches!(out.who, Who::Keeper(What::LookUp | What::LogIn)) {
-            self.doubted = false;
+        if let (Who::Keeper(what), Some(answer)) = (&out.who, &keeper) {
+            self.doubted &= self.is_replacing(*what, answer);
         }
         if let Some(answer) = lease {
             self.leases.done(now, out.ask, answer, &self.rules.leases, &mut self.rng);
@@ -450,6 +450,19 @@ impl Desk {
             }
         }
         self.keeper.done(now, out.ask, answer, &self.rules.keeper, &mut self.rng);
+    }
+
+    /// Whether a doubted token is still in doubt after this: a renewal says nothing of it, and one
+    /// that may not even look at itself is replaced, which ends with a login or another file.
+    /// RustyVault, and Vault of old, say no more than that of a token they do not know.
+    fn is_replacing(&self, what: What, answer: &keeper::Answer) -> bool {
+        use keeper::Answer;
+        match (what, answer, self.rules.keeper.how) {
+            (What::Renew | What::Revoke, ..) => true,
+            (What::LookUp, Answer::Failed(Trouble::Denied), how) => how != How::Given,
+            (What::Read, Answer::Fresh, How::Login { .. }) => true,
+            _ => false,
+        }
     }
 
     /// Takes what happened, oldest first. It is among the notices in either case.

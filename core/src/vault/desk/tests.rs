@@ -146,6 +146,34 @@ fn case_000_23_a_call_waits_for_what_is_under_way_and_for_nothing_else() {
     assert_eq!(lost.trouble(now), Some(Trouble::NoNode));
 }
 
+/// What RustyVault says of a revoked token does not tell it from one that may not do this.
+#[test]
+fn case_000_23_a_token_that_may_not_look_at_itself_is_in_doubt_until_it_is_replaced() {
+    let denied = answered(403, r#"{"error":"Permission denied."}"#);
+    let (mut d, mut now) = (desk(approle()), Time::ZERO);
+    step(&mut d, &mut now, "READ /run/secret-id", &file("pl4nted-id"));
+    step(&mut d, &mut now, "POST https://v1:8200/v1/auth/approle/login", &login(1, 600));
+    d.doubt(now);
+    for (expected, outcome) in [
+        ("GET https://v1:8200/v1/auth/token/lookup-self", &denied),
+        ("READ /run/secret-id", &file("pl4nted-id")),
+        ("POST https://v1:8200/v1/auth/approle/login", &login(2, 600)),
+    ] {
+        let job = job(&mut d, &mut now);
+        assert_eq!(line(&job), expected);
+        assert!(d.is_waited_for(now), "{expected}");
+        assert!(d.done(now, job.id, outcome));
+    }
+    assert_eq!(d.token(now).unwrap().expose(), "pl4nted-2");
+    assert!(matches!(d.poll(now), Poll::Wait(_)) && !d.is_waited_for(now));
+    // A token that nobody can replace is what it is.
+    let (mut d, mut now) = (desk(VaultAuth::TokenEnv("T".into())), Time::ZERO);
+    step(&mut d, &mut now, "GET https://v1:8200/v1/auth/token/lookup-self", &denied);
+    d.doubt(now);
+    step(&mut d, &mut now, "GET https://v1:8200/v1/auth/token/lookup-self", &denied);
+    assert!(!d.is_waited_for(now) && matches!(d.poll(now), Poll::Wait(Time::NEVER)));
+}
+
 #[test]
 fn jobs_are_told_from_those_of_others() {
     use crate::consul::followed::Followed;

@@ -12,3 +12,4 @@ mod dns;
 mod harness;
 mod redis;
 mod tls;
+mod vault;
