@@ -54,6 +54,7 @@ pub mod discovery;
 pub mod dns;
 pub mod error;
 pub mod headers;
+pub mod identity;
 pub mod job;
 pub mod notice;
 pub mod ops;

@@ -43,12 +43,16 @@ mod drops;
 mod grpc_checks;
 #[path = "conformance/hostile.rs"]
 mod hostile;
+#[path = "conformance/own_identity.rs"]
+mod own_identity;
 #[path = "conformance/rotation.rs"]
 mod rotation;
 #[path = "conformance/safety.rs"]
 mod safety;
 #[path = "conformance/scenarios.rs"]
 mod scenarios;
+#[path = "conformance/service_token.rs"]
+mod service_token;
 #[path = "conformance/soak.rs"]
 mod soak;
 #[path = "conformance/stage.rs"]

@@ -158,6 +158,7 @@ mod hub;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 mod identity;
+mod own;
 mod realm;
 mod reconfigure;
 mod request;

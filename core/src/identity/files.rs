@@ -1,5 +1,7 @@
-//! The files of TLS towards the agents, read again now and then (003-47): a certificate that
-//! somebody renews on disk is used without a restart.
+//! The PEM files of an identity (authorities, certificate, key), read again now and then (003-47): a
+//! certificate that somebody renews on disk is used without a restart. One machine for whatever has
+//! such files: the client itself ([`Desk`](super::Desk)) and Consul's agents
+//! ([`followed`](crate::consul::followed)). Whether the content is any good is for the driver to say.
 //!
 //! Three files are never replaced in one instant, and a key that does not belong to its certificate
 //! is of no use to anybody. So all are read in turn, and what differs from what is in use counts
@@ -13,9 +15,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Failure;
+use crate::config::ConfigError;
 use crate::config::field::{At, WEEK};
-use crate::config::{ConfigError, ConsulTlsConfig};
+use crate::job::JobOutcome;
 use crate::policy::balance::hash;
 use crate::time::Time;
 
@@ -28,7 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long past its deadline a look may report.
 const LATE: Duration = Duration::from_millis(500);
 
-/// A checked [`ConsulTlsConfig`].
+/// Shortest span between two looks.
+pub const SHORTEST: Duration = Duration::from_millis(100);
+
+/// Which files, and how often they are looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
     paths: [Option<Arc<str>>; 3],
@@ -36,20 +41,30 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Checks `config`, which stands at `path`, and compiles it.
+    /// The files of the authorities, the certificate and the key, each empty for none, as they
+    /// stand at `path`, and the span between two looks, 100 ms to 7 days.
     ///
     /// # Errors
-    /// The first field that cannot be meant.
-    pub fn of(config: &ConsulTlsConfig, path: &str) -> Result<Settings, ConfigError> {
+    /// The first field that cannot be meant: `poll`, or `cert` without `key` and the reverse.
+    pub fn of(
+        [ca, cert, key]: [&str; 3],
+        poll: Duration,
+        path: &str,
+    ) -> Result<Settings, ConfigError> {
         let at = At(path);
-        at.within("poll", config.poll, Duration::from_secs(1)..=WEEK)?;
-        if config.cert.is_empty() != config.key.is_empty() {
+        at.within("poll", poll, SHORTEST..=WEEK)?;
+        if cert.is_empty() != key.is_empty() {
             let reason = "a certificate needs its key, and a key its certificate";
             return Err(at.refuse("cert", reason));
         }
         let path = |text: &str| (!text.is_empty()).then(|| Arc::from(text));
-        let paths = [path(&config.ca), path(&config.cert), path(&config.key)];
-        Ok(Settings { paths, poll: config.poll })
+        Ok(Settings { paths: [path(ca), path(cert), path(key)], poll })
+    }
+
+    /// Whether there is any file.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.paths.iter().any(Option::is_some)
     }
 }
 
@@ -91,9 +106,22 @@ pub struct Look {
     pub deadline: Time,
 }
 
+/// What came of reading a file: its content, `None` when there is none.
+///
+/// # Errors
+/// Why it cannot be read, for people.
+pub fn read(outcome: JobOutcome) -> Result<Option<Bytes>, Arc<str>> {
+    match outcome {
+        JobOutcome::Content(content) => Ok(content),
+        JobOutcome::Impossible(reason) => Err(reason),
+        JobOutcome::Failed(fault) => Err(fault.text().into()),
+        _ => Err("given up by the driver".into()),
+    }
+}
+
 /// The machine.
 #[derive(Clone)]
-pub struct Papers {
+pub struct Files {
     /// What is in use.
     used: u64,
     /// What the look before found, if that is something else.
@@ -106,17 +134,17 @@ pub struct Papers {
     failing: bool,
 }
 
-impl fmt::Debug for Papers {
+impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Papers({:016x})", self.used)
+        write!(f, "Files({:016x})", self.used)
     }
 }
 
-impl Papers {
+impl Files {
     /// For content that is in use since now, by its digest.
     #[must_use]
-    pub fn new(now: Time, used: u64, settings: &Settings) -> Papers {
-        Papers {
+    pub fn new(now: Time, used: u64, settings: &Settings) -> Files {
+        Files {
             used,
             seen: None,
             found: Vec::new(),
@@ -125,6 +153,12 @@ impl Papers {
             due: now.plus(settings.poll),
             failing: false,
         }
+    }
+
+    /// When [`Files::poll`] has something to do.
+    #[must_use]
+    pub fn due(&self) -> Time {
+        self.out.map_or(self.due, |(_, deadline)| deadline.plus(LATE))
     }
 
     /// The next file to read, if one is due; else when to ask again.
@@ -166,21 +200,22 @@ impl Papers {
         &mut self,
         now: Time,
         id: u64,
-        read: Result<Bytes, Arc<str>>,
+        read: Result<Option<Bytes>, Arc<str>>,
         settings: &Settings,
-    ) -> Result<Option<Content>, Failure> {
+    ) -> Result<Option<Content>, Arc<str>> {
         if self.out.take_if(|(out, _)| *out == id).is_none() {
             return Ok(None);
         }
-        match read {
+        let path = settings.paths.get(self.found.len()).and_then(Option::as_deref);
+        let missing = || Arc::from(format!("{:?} is not there", path.unwrap_or_default()));
+        match read.and_then(|content| content.ok_or_else(missing)) {
             Ok(bytes) => self.found.push(Some(bytes)),
             Err(reason) => {
                 self.found.clear();
                 self.seen = None;
                 self.due = now.plus(settings.poll);
                 let first = !std::mem::replace(&mut self.failing, true);
-                let failure = Failure { reason, retry_in: settings.poll };
-                return if first { Err(failure) } else { Ok(None) };
+                return if first { Err(reason) } else { Ok(None) };
             }
         }
         while settings.paths.get(self.found.len()).is_some_and(Option::is_none) {
