@@ -131,14 +131,15 @@ fn case_000_21_the_first_calls_wait_for_the_file_and_each_attempt_carries_it<S: 
     assert_eq!(shown(&server), vec![Some("Bearer one".to_owned()); 18]);
 }
 
-/// A server that answers a bearer of `t{n}` with `n`, if that is one of the two latest.
-fn checking(newest: &Arc<AtomicU64>) -> FaultServer {
+/// A server that answers a bearer of `t{n}` with `n`, if that is one of the latest: what is on its
+/// way while it is replaced is good for a while.
+fn checking(newest: &Arc<AtomicU64>, overlap: u64) -> FaultServer {
     let newest = newest.clone();
     FaultServer::with_handler(Arc::new(move |request| {
         let newest = newest.load(Ordering::SeqCst);
         let number = request.header("authorization").and_then(|text| text.strip_prefix("Bearer t"));
         match number.and_then(|number| number.parse::<u64>().ok()) {
-            Some(number) if (newest.saturating_sub(1)..=newest).contains(&number) => {
+            Some(number) if (newest.saturating_sub(overlap)..=newest).contains(&number) => {
                 Answer::text(200, &number.to_string())
             }
             _ => Answer::text(401, "who are you?"),
@@ -150,13 +151,13 @@ fn checking(newest: &Arc<AtomicU64>) -> FaultServer {
 fn case_000_21_a_token_rotated_a_hundred_times_under_load_fails_no_call<S: Subject>() {
     const TIMES: u64 = 100;
     let newest = Arc::new(AtomicU64::new(0));
-    let (server, volume) = (checking(&newest), Volume::new(S::NAME));
+    let (server, volume) = (checking(&newest, 10), Volume::new(S::NAME));
     volume.put(&[("token", "t0\n")]);
     let client = to::<S>(&server.url(), named(&volume, &["lab"])).build().unwrap();
     under_load(&client, |load| {
         load.more(8);
         for number in 1..=TIMES {
-            // As whoever issues them does: the one before it lives a little longer.
+            // As whoever issues them does: those before it live a little longer.
             newest.store(number, Ordering::SeqCst);
             // Half of the time the file is caught while it is written.
             if number % 2 == 0 {
@@ -173,7 +174,7 @@ fn case_000_21_a_token_rotated_a_hundred_times_under_load_fails_no_call<S: Subje
 
 fn case_000_21_a_refused_token_is_read_again_at_once<S: Subject>() {
     let newest = Arc::new(AtomicU64::new(1));
-    let (server, volume) = (checking(&newest), Volume::new(S::NAME));
+    let (server, volume) = (checking(&newest, 0), Volume::new(S::NAME));
     volume.put(&[("token", "t1")]);
     // It would be looked at tomorrow.
     let identity = IdentityConfig { poll: Duration::from_secs(86_400), ..named(&volume, &["lab"]) };
