@@ -7,7 +7,7 @@
 //! once.
 //!
 //! It holds content between looks, so it is neither printed nor serialised. What the content means
-//! is with those who use it: [`crate::consul::followed::papers`], [`crate::s3::rotation`].
+//! is with those who use it: [`crate::identity::files`], [`crate::s3::rotation`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -68,14 +68,13 @@ pub struct Look {
     pub deadline: Time,
 }
 
-/// What a driver has read, or why it could not, for operators.
+/// What came of reading a file: its content, `None` when there is none.
 ///
 /// # Errors
-/// There is no file, or it could not be read.
-pub fn read(outcome: JobOutcome) -> Result<Bytes, Arc<str>> {
+/// Why it cannot be read, for people.
+pub fn read(outcome: JobOutcome) -> Result<Option<Bytes>, Arc<str>> {
     match outcome {
-        JobOutcome::Content(Some(bytes)) => Ok(bytes),
-        JobOutcome::Content(None) => Err("a file is not there".into()),
+        JobOutcome::Content(content) => Ok(content),
         JobOutcome::Impossible(reason) => Err(reason),
         JobOutcome::Failed(fault) => Err(fault.text().into()),
         _ => Err("given up by the driver".into()),
@@ -118,6 +117,12 @@ impl<const N: usize> Files<N> {
         }
     }
 
+    /// When [`Files::poll`] has something to do.
+    #[must_use]
+    pub fn due(&self) -> Time {
+        self.out.map_or(self.due, |(_, deadline)| deadline.plus(LATE))
+    }
+
     /// The next file to read, if one is due; else when to ask again.
     pub fn poll(&mut self, now: Time, settings: &Settings<N>) -> Poll<Look> {
         if let Some((_, deadline)) = self.out {
@@ -156,13 +161,15 @@ impl<const N: usize> Files<N> {
         &mut self,
         now: Time,
         id: u64,
-        read: Result<Bytes, Arc<str>>,
+        read: Result<Option<Bytes>, Arc<str>>,
         settings: &Settings<N>,
     ) -> Result<Option<Content<N>>, Arc<str>> {
         if self.out.take_if(|(out, _)| *out == id).is_none() {
             return Ok(None);
         }
-        match read {
+        let path = settings.paths.get(self.found.len()).and_then(Option::as_deref);
+        let missing = || Arc::from(format!("{:?} is not there", path.unwrap_or_default()));
+        match read.and_then(|content| content.ok_or_else(missing)) {
             Ok(bytes) => self.found.push(Some(bytes)),
             Err(reason) => {
                 self.found.clear();

@@ -55,6 +55,7 @@ pub mod dns;
 pub mod error;
 pub mod files;
 pub mod headers;
+pub mod identity;
 pub mod job;
 pub mod notice;
 pub mod ops;

@@ -17,6 +17,7 @@ use crate::consul::followed;
 use crate::consul::template::renderer;
 use crate::discovery::delivery::Handler;
 use crate::discovery::removal::Mass;
+use crate::identity;
 use crate::outcome::{Fault, Outcome};
 use crate::policy::breaker::{Transition, Trip};
 use crate::policy::{concurrency, health, outlier, tiers};
@@ -96,6 +97,11 @@ pub enum Event {
     Consul {
         /// What happened.
         what: followed::Said,
+    },
+    /// Something about who this program is: its certificate, its service-account token.
+    Identity {
+        /// What.
+        what: identity::Said,
     },
     /// Something about the client's token for Vault, or about a lease.
     Vault {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::discovery::{Place, SourceKind};
+use crate::identity;
 use crate::notice::Notice;
 use crate::policy::breaker::{Numbers, State};
 use crate::policy::health;
@@ -26,6 +27,9 @@ pub struct Snapshot {
     /// The client's token for Vault, where `[vault]` says how it is had.
     #[serde(default)]
     pub vault: Option<View>,
+    /// Who this program is: its certificate and its service-account token; neither is shown.
+    #[serde(default)]
+    pub identity: identity::View,
     /// Recent notices, oldest first.
     pub notices: Vec<Notice>,
 }

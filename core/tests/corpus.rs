@@ -83,6 +83,7 @@ replays! {
     x_11_bridge: "bridge",
     x_11_cache_control: "cache_control",
     x_11_cache_record: "cache_record",
+    x_11_certificate: "certificate",
     x_11_consul_agent: "consul_agent",
     x_11_consul_catalogue: "consul_catalogue",
     x_11_consul_connect: "consul_connect",

@@ -52,16 +52,20 @@ mod hostile_operations;
 // Every operation by name; the core goes through the same list.
 #[path = "../../core/tests/operations/mod.rs"]
 mod operations;
-#[path = "conformance/pools.rs"]
-mod pools;
 #[path = "conformance/origin_vault.rs"]
 mod origin_vault;
+#[path = "conformance/own_identity.rs"]
+mod own_identity;
+#[path = "conformance/pools.rs"]
+mod pools;
 #[path = "conformance/rotation.rs"]
 mod rotation;
 #[path = "conformance/safety.rs"]
 mod safety;
 #[path = "conformance/scenarios.rs"]
 mod scenarios;
+#[path = "conformance/service_token.rs"]
+mod service_token;
 #[path = "conformance/soak.rs"]
 mod soak;
 #[path = "conformance/stage.rs"]

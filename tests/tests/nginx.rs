@@ -14,6 +14,20 @@ use std::time::Duration;
 
 use origin_lab::{World, WorldSpec};
 
+#[macro_use] // on_every_runtime
+extern crate origin_tests;
+
+// What these rooms need of the conformance suite. It is used in part.
+#[allow(dead_code)]
+#[path = "conformance/authority.rs"]
+mod authority;
+#[allow(dead_code)]
+#[path = "conformance/subject.rs"]
+mod subject;
+
+#[path = "nginx/mutual_tls.rs"]
+mod mutual_tls;
+
 /// nginx in the foreground, with everything it writes in a directory of its own.
 struct Nginx {
     process: Child,
@@ -38,6 +52,14 @@ fn binary() -> Option<PathBuf> {
 
 impl Nginx {
     fn start(document: &str) -> Option<Nginx> {
+        Nginx::configured(&[("html/registry.json", document)], configuration)
+    }
+
+    /// With these files in its directory, and this configuration.
+    fn configured(
+        files: &[(&str, &str)],
+        configuration: impl Fn(&Path, u16) -> String,
+    ) -> Option<Nginx> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let binary = binary()?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -46,7 +68,9 @@ impl Nginx {
         fs::create_dir_all(directory.join("html")).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         fs::write(directory.join("nginx.conf"), configuration(&directory, port)).unwrap();
-        fs::write(directory.join("html/registry.json"), document).unwrap();
+        for (name, content) in files {
+            fs::write(directory.join(name), content).unwrap();
+        }
         let process = Command::new(binary)
             .args(["-e", "stderr", "-p"])
             .arg(&directory)

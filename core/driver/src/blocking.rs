@@ -191,6 +191,10 @@ fn drive<R: BlockingRuntime, T>(
         }
         now = runtime.now();
     }
+    if flight.hub.identity_due(&flight.slot, now) {
+        identified(flight)?;
+        now = runtime.now();
+    }
     let mut next = flight.begin(now);
     loop {
         next = match next {
@@ -311,6 +315,27 @@ fn token<R: BlockingRuntime>(hub: &Arc<Hub<R>>, slot: &Arc<Slot>) {
                 }
                 // What came of that is news.
                 let span = now.until(at.min(until)).min(Duration::from_secs(3600));
+                let _ = news.wait_timeout(span);
+            }
+        }
+    }
+}
+
+/// Looks after the identity before a call, and waits for the service-account token where its file
+/// has not been read yet. What is due is carried out here: there may be nobody else.
+fn identified<R: BlockingRuntime>(flight: &Flight<R>) -> Result<(), Error> {
+    let (hub, slot) = (&flight.hub, &flight.slot);
+    let (wants, until) = (flight.takes_bearer(), flight.deadline());
+    loop {
+        let news = hub.news.listen();
+        match hub.await_identity(slot, wants, until)? {
+            Wait::No => return Ok(()),
+            Wait::Carry(mut job) => {
+                job.deadline = job.deadline.min(until);
+                let _ = perform(&*hub.runtime, JobGuard::new(hub, &job), *job);
+            }
+            Wait::News(at) => {
+                let span = hub.runtime.now().until(at.min(until)).min(Duration::from_secs(3600));
                 let _ = news.wait_timeout(span);
             }
         }

@@ -9,8 +9,8 @@ use origin_core::config::{DiscoveryConfig, EndpointConfig, Policy, Rules};
 use origin_core::notice::Notice;
 use origin_core::ops::bridge::{self, Bridge};
 use origin_core::ops::design::{Analytics, Designs, Knowledge, Marketplace, Projects, Users};
-use origin_core::ops::storage::{Object, SERVICE, Streams};
 use origin_core::ops::origin_vault::{self, Credentials};
+use origin_core::ops::storage::{Object, SERVICE, Streams};
 use origin_core::ops::{Caller, Composer, Flow};
 use origin_core::s3;
 use origin_core::snapshot::Snapshot;
@@ -25,6 +25,7 @@ use crate::expect::{Expect, Expectations};
 use crate::hub::{Customs, Hub};
 use crate::identity::Identity;
 use crate::origin_vault::Purse;
+use crate::own::{self, Own, Start};
 use crate::request::Upstream;
 use crate::roots::Roots;
 use crate::runtime::{Options, Runtime};
@@ -56,6 +57,7 @@ impl<R: Runtime> Client<R> {
             config: Config::default(),
             token: None,
             origin_vault: None,
+            service_token: None,
             roots: Roots::default(),
             identity: None,
             expect: Expectations::new(),
@@ -232,6 +234,7 @@ pub struct Builder<R> {
     config: Config,
     token: Option<Secret>,
     origin_vault: Option<Credentials>,
+    service_token: Option<Secret>,
     roots: Roots,
     identity: Option<Identity>,
     expect: Expectations,
@@ -372,6 +375,15 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// The token of a service account, sent as `Authorization: Bearer` to the services of
+    /// `identity.services` and to no other; one in a file is `identity.token_file`. Empty counts
+    /// as none. [`Client::set_service_token`] exchanges it while the client runs.
+    #[must_use]
+    pub fn service_token(mut self, text: &str) -> Self {
+        self.service_token = Secret::new(text);
+        self
+    }
+
     /// Who is trusted to vouch for servers. Default: Mozilla's list.
     #[must_use]
     pub fn roots(mut self, roots: Roots) -> Self {
@@ -425,23 +437,27 @@ impl<R: Runtime> Builder<R> {
         checks::possible::<R>(&self.config, &self.customs)?;
         let rules = Rules::of(&self.config.policy, "policy")?;
         let limits = &self.config.limits;
-        let carrier = around::carrier(&self.config, &self.roots)?;
+        let start = Start::of(&self.config, self.roots, self.identity)?;
+        let carrier = around::carrier(&self.config, &start.roots)?;
         let (realms, papers) = around::agents(&self.config)?;
         let runtime = R::build(&Options {
             connect: rules.connect,
             max_head: limits.head,
             idle_connections: limits.idle_connections,
             idle_timeout: limits.idle_timeout,
-            roots: self.roots,
-            identity: self.identity,
+            roots: start.roots.clone(),
+            identity: start.identity.clone(),
             expect: self.expect,
             realms,
-        })?;
+        })
+        .map_err(|error| own::named(self.config.identity.as_ref(), error))?;
+        let (now, wall) = (runtime.now(), runtime.wall());
+        let own = Own::new(now, wall, &self.config, start, self.service_token.as_ref())?;
         // The driver is where randomness enters: once, here, unless the user chose a seed.
         let seed =
             self.config.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
         let (token, customs) = (self.token, self.customs);
-        let mut hub = Hub::new(runtime, self.config, seed, token, customs, carrier, papers)?;
+        let mut hub = Hub::new(runtime, self.config, seed, token, customs, carrier, (papers, own))?;
         hub.purse = Purse::of(self.origin_vault);
         Ok(Client { hub: Arc::new(hub) })
     }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use origin_core::call::{AttemptId, Choice, Ticket, Why};
 use origin_core::error::{Failure, Skipped};
@@ -134,10 +135,22 @@ impl<R: Runtime> Flight<R> {
         self.step_at(now, Event::Begin)
     }
 
+    /// Whether attempts carry the service-account token: the service is named, and the caller has
+    /// said nothing of who it is.
+    pub(crate) fn takes_bearer(&self) -> bool {
+        let Request { headers, signer, .. } = &self.request;
+        self.slot.bearer && signer.is_none() && !headers.contains_key(AUTHORIZATION)
+    }
+
     /// The request of an attempt.
     pub(crate) fn request(&self, shot: &mut Shot) -> http::Request<Bytes> {
         let (uri, host) = std::mem::take(&mut shot.to);
         let mut request = self.request.to(uri, host, shot.told.take());
+        if self.takes_bearer()
+            && let Some(bearer) = self.hub.bearer()
+        {
+            request.headers_mut().insert(AUTHORIZATION, bearer);
+        }
         if let Some(signer) = &self.request.signer {
             signer.sign(&mut request, self.hub.runtime.wall());
         }
@@ -160,6 +173,9 @@ impl<R: Runtime> Flight<R> {
         // Only what went wrong can ask to be tried later; the rest need not know what day it is.
         if status.as_u16() < 400 {
             return Outcome::status(status.as_u16());
+        }
+        if status == StatusCode::UNAUTHORIZED && self.takes_bearer() {
+            self.hub.doubt_bearer();
         }
         let wall = self.hub.runtime.wall();
         lock(&self.slot.service).outcome(status.as_u16(), headers, wall)

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use origin_core::config::Rules;
 use origin_core::consul::ask::Trouble;
 use origin_core::consul::entries::Suggestion;
-use origin_core::consul::followed::{self, Followed, News, Said, papers};
+use origin_core::consul::followed::{self, Followed, News, Said};
 use origin_core::discovery::directory::Resolution;
 use origin_core::discovery::{DiscoveryError, Surroundings};
+use origin_core::identity::files::Content;
 use origin_core::job::{JobId, JobOutcome, Poll};
 use origin_core::{Config, ConfigError, Time};
 
@@ -138,15 +139,15 @@ impl<R: Runtime> Hub<R> {
     }
 
     fn put_in_force(&self, now: Time, news: News) {
-        let News { certificates, defaults, papers } = news;
+        let News { certificates, defaults, files } = news;
         if certificates {
             self.put_certificates(now);
         }
         if defaults {
             self.put_defaults(now);
         }
-        if let Some(content) = papers {
-            self.put_papers(now, &content);
+        if let Some(content) = files {
+            self.put_files(now, &content);
         }
     }
 
@@ -264,7 +265,7 @@ impl<R: Runtime> Hub<R> {
         }
     }
 
-    fn put_papers(&self, now: Time, content: &papers::Content) {
+    fn put_files(&self, now: Time, content: &Content) {
         let Some(following) = &self.following else { return };
         let config = self.config();
         let consul = config.discovery.as_ref().and_then(|discovery| discovery.consul.as_ref());

@@ -26,6 +26,7 @@ use crate::consul::Desk;
 use crate::custom::{Custom, Threads};
 use crate::followed::Following;
 use crate::origin_vault::Purse;
+use crate::own::Own;
 use crate::runtime::Runtime;
 use crate::sharing::Sharing;
 use crate::signing::{Begun, Signing};
@@ -47,6 +48,8 @@ pub struct Slot {
     pub(crate) name: Arc<str>,
     /// Who its endpoints have to be, where it is reached over Connect.
     pub(crate) mesh: Option<Arc<str>>,
+    /// Whether attempts carry the service-account token.
+    pub(crate) bearer: bool,
     /// Whether its endpoints come from discovery.
     pub(crate) discovered: bool,
     /// Whether its endpoints are checked.
@@ -75,6 +78,7 @@ impl Slot {
             service: Mutex::new(service),
             moved: Event::new(),
             mesh: None,
+            bearer: false,
             discovered,
             check_due: AtomicU64::new(0),
             share_due: AtomicU64::new(0),
@@ -103,6 +107,8 @@ pub struct Hub<R> {
     max_body: AtomicU64,
     pub(crate) seed: u64,
     pub(crate) token: Option<Secret>,
+    /// Who this program is.
+    pub(crate) own: Own,
     /// How a token for Vault is had and kept, where that is configured.
     pub(crate) vault: Option<Vault>,
     /// How requests to storage are signed.
@@ -142,7 +148,7 @@ impl<R: Runtime> Hub<R> {
         token: Option<Secret>,
         customs: Customs,
         carrier: Carrier,
-        papers: Option<u64>,
+        (papers, own): (Option<u64>, Own),
     ) -> Result<Hub<R>, ConfigError> {
         let around = around::surroundings(&config);
         let directory = Directory::new(&config, seed, &around)?.map(Mutex::new);
@@ -156,6 +162,7 @@ impl<R: Runtime> Hub<R> {
             runtime: Arc::new(runtime),
             seed,
             token,
+            own,
             vault,
             storage,
             purse: Purse::default(),
@@ -291,7 +298,8 @@ impl<R: Runtime> Hub<R> {
         if let Some(sharing) = self.sharing.as_ref().filter(|_| !self.is_closing()) {
             sharing.with(now, &mut service)?;
         }
-        let slot = Slot { mesh, ..Slot::new(service, discovered, memory) };
+        let bearer = self.own.names(name);
+        let slot = Slot { mesh, bearer, ..Slot::new(service, discovered, memory) };
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry(slot.name.clone()).or_insert_with(|| Arc::new(slot)).clone();
         drop(slots);
@@ -335,6 +343,13 @@ impl<R: Runtime> Hub<R> {
                 }
             }
             _ => Time::NEVER,
+        };
+        let wait = match slot {
+            None => match self.poll_identity() {
+                Poll::Run(job) => return Poll::Run(job),
+                Poll::Wait(at) => wait.min(at),
+            },
+            Some(_) => wait,
         };
         let wait = match (&self.vault, slot) {
             (Some(vault), None) => match vault.poll(now) {
@@ -388,6 +403,9 @@ impl<R: Runtime> Hub<R> {
     /// another exchange follows at once.
     pub(crate) fn finish_job(&self, id: JobId, outcome: JobOutcome) -> bool {
         let mut outcome = Some(outcome);
+        if let Some(more) = self.identity_done(id, &mut outcome) {
+            return more;
+        }
         if let Some(more) = self.followed_done(id, &mut outcome) {
             return more;
         }
@@ -507,8 +525,8 @@ impl<R: Runtime> Hub<R> {
         }
         services.extend(self.agents().map(|slot| lock(&slot.service).snapshot(now)));
         services.sort_by(|a, b| a.name.cmp(&b.name));
-        let vault = self.vault_view();
-        Snapshot { at: now, discovery, services, vault, notices: self.notices() }
+        let (vault, identity) = (self.vault_view(), self.identity_view());
+        Snapshot { at: now, discovery, services, vault, identity, notices: self.notices() }
     }
 
     /// The kept notices of all machines, oldest first.
@@ -527,6 +545,7 @@ impl<R: Runtime> Hub<R> {
         }
         notices.extend(self.vault.iter().flat_map(Vault::notices));
         notices.extend(self.storage.notices());
+        notices.extend(self.identity_notices());
         for slot in slots.iter().chain(self.agents()) {
             notices.extend(lock(&slot.service).notices().since(0).cloned());
         }

@@ -176,6 +176,7 @@ mod hub;
 pub mod hyper;
 mod identity;
 mod origin_vault;
+mod own;
 mod realm;
 mod reconfigure;
 mod request;

@@ -89,6 +89,9 @@ fn fixed(present: &Config, next: &Config, seed: u64) -> Result<(), ConfigError> 
     if next.vault != present.vault {
         return fixed("vault");
     }
+    if next.identity != present.identity {
+        return fixed("identity");
+    }
     if next.local_cluster != present.local_cluster {
         return fixed("local_cluster");
     }

@@ -115,7 +115,7 @@ impl<R: Runtime> Client<R> {
     /// # Errors
     /// Those of [`Client::set_identity`], [`Client::set_roots`] and [`Client::set_expectations`].
     pub fn set_tls(&self, change: TlsChange) -> Result<(), ConfigError> {
-        self.hub.runtime.secure(change)
+        self.hub.secure(change)
     }
 
     /// Why TLS handshakes failed: the latest failure of each of up to 64 targets, the most recent

@@ -15,6 +15,7 @@ use crate::address::Address;
 use crate::cache;
 use crate::discovery::SourceKind;
 use crate::discovery::delivery;
+use crate::identity;
 use crate::ops::secrets::SERVICE as SECRETS;
 use crate::policy::balance::route::Routes;
 use crate::policy::retryable::Retryable;
@@ -306,6 +307,9 @@ impl Config {
         }
         if let Some(own) = &self.vault {
             vault::Settings::of(own, "vault")?;
+        }
+        if let Some(own) = &self.identity {
+            identity::Rules::of(own, "identity")?;
         }
         if let Some(all) = &self.cache {
             cache::Settings::of(all, "cache")?;

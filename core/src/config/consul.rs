@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::optional;
 use super::{ConfigError, ConsistencyConfig, RegistrarConfig, WatchConfig};
+use crate::identity::files;
 use crate::redis::server::{check_host, port_of};
 use crate::secret::Secret;
 
@@ -77,7 +78,7 @@ pub struct ConsulTlsConfig {
     pub cert: String,
     /// Its key, PEM. Default `/etc/consul/key.pem`.
     pub key: String,
-    /// From one look at the files to the next, 1 s – 7 days. Default 30 s. What has changed, and
+    /// From one look at the files to the next, 100 ms – 7 days. Default 30 s. What has changed, and
     /// is still the same a second later, is put in force while the client runs.
     #[serde(with = "crate::time::text")]
     #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
@@ -92,6 +93,16 @@ impl Default for ConsulTlsConfig {
             key: "/etc/consul/key.pem".to_owned(),
             poll: Duration::from_secs(30),
         }
+    }
+}
+
+impl ConsulTlsConfig {
+    /// The files as they are watched.
+    ///
+    /// # Errors
+    /// The first field that cannot be meant; this stands at `path`.
+    pub fn files(&self, path: &str) -> Result<files::Settings, ConfigError> {
+        files::Settings::of([&self.ca, &self.cert, &self.key], self.poll, path)
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) mod field;
 #[cfg(feature = "toml")]
 mod file;
 pub mod hedge;
+pub mod identity;
 pub mod knowledge;
 pub mod latency;
 pub mod lint;
@@ -68,6 +69,7 @@ pub use discovery::{Combine, DiscoveryConfig, LookupConfig};
 pub use dns::{DnsConfig, DnsFamily, DnsForm, DnsHost, DnsRecords, DnsScheme, DnsTransport};
 pub use failover::{FailoverConfig, OverCap};
 pub use hedge::HedgeConfig;
+pub use identity::IdentityConfig;
 pub use knowledge::{KnowledgeConfig, KnowledgeMode};
 pub use latency::LatencyConfig;
 pub use lint::Warning;
@@ -122,6 +124,8 @@ pub struct Config {
     /// How the client gets its Vault token and keeps it alive. `None`: it uses the one it is given
     /// as it is.
     pub vault: Option<VaultConfig>,
+    /// Who this program is, from files. `None`: as the program says, or nobody.
+    pub identity: Option<IdentityConfig>,
     /// What is remembered of the answers of every service that does not say otherwise. `None`:
     /// nothing. The service `secrets` is never cached.
     pub cache: Option<CacheConfig>,

@@ -46,6 +46,7 @@ pub struct StorageConfig {
     /// From one look at the files to the next, 1 s – 7 days. Default 30 s. What has changed, and is
     /// still the same a second later, signs what is sent from then on.
     #[serde(with = "crate::time::text")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::schema::Span"))]
     pub poll: Duration,
     /// Whether the body is part of the signature, so that nobody on the way can change it. `false`
     /// saves hashing it, and should be left to `https`. Default `true`.

@@ -7,7 +7,6 @@ use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
 use super::connect::membership;
-use super::followed::papers;
 use super::{name, watch};
 use crate::address::Address;
 use crate::config::consul::{TemplateConfig, TokenSource};
@@ -116,7 +115,7 @@ impl Settings {
             )?;
         }
         if config.urls.iter().any(|url| url.starts_with("https")) {
-            papers::Settings::of(&config.tls, &format!("{path}.tls"))?;
+            config.tls.files(&format!("{path}.tls"))?;
         }
         let watch = watch::Settings::of(&config.watch, &format!("{path}.watch"))?;
         membership::Settings::of(&config.connect, watch, &format!("{path}.connect"))?;

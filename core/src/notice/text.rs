@@ -36,6 +36,7 @@ impl Event {
             Event::SharedLevel { .. } => "shared_level",
             Event::SharedAnswers { .. } => "shared_answers",
             Event::Consul { .. } => "consul",
+            Event::Identity { .. } => "identity",
             Event::Vault { .. } => "vault",
             Event::Storage { .. } => "storage",
             Event::SnapshotRestored { .. } => "snapshot_restored",
@@ -95,6 +96,7 @@ impl fmt::Display for Event {
             Event::SharedLevel { what } => write!(f, "{what}"),
             Event::SharedAnswers { what } => write!(f, "{what}"),
             Event::Consul { what } => write!(f, "{what}"),
+            Event::Identity { what } => write!(f, "identity: {what}"),
             Event::Vault { what } => write!(f, "{what}"),
             Event::Storage { what } => write!(f, "{what}"),
             Event::SnapshotRestored { services, left_out, age } => write!(

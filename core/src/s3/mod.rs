@@ -17,7 +17,7 @@
 pub(crate) mod ask;
 mod canonical;
 pub mod credentials;
-mod date;
+pub(crate) mod date;
 pub mod download;
 pub mod error;
 pub mod list;

@@ -9,11 +9,26 @@ use origin_core::discovery::document::Document;
 use origin_core::discovery::environment::{self as of_environment, Environment, MOST_SERVICES};
 use origin_core::discovery::file::Content;
 use origin_core::discovery::kept::{self as of_kept, Kept};
+use origin_core::identity::Leaf;
 use origin_core::policy::balance::hash;
 
 use super::{Verdict, callable, discreet, in_proportion, judged, text};
 
 const MOST: usize = 1 << 20;
+
+/// PEM, or DER.
+pub(super) fn certificate(_: &str, bytes: &[u8]) -> Verdict {
+    let Some(leaf) = Leaf::pem(bytes).or_else(|| Leaf::der(bytes)) else {
+        return Err("no certificate".to_owned());
+    };
+    assert!(leaf.serial.bytes().all(|c| c.is_ascii_hexdigit()) && leaf.serial.len() <= 64);
+    let names = [&leaf.subject, &leaf.spiffe_id].into_iter().flatten();
+    for name in names {
+        assert!(name.chars().count() <= 256 && !name.chars().any(char::is_control));
+    }
+    assert!(leaf.spiffe_id.is_none_or(|id| id.starts_with("spiffe://")));
+    Ok(())
+}
 
 pub(super) fn environment(_: &str, bytes: &[u8]) -> Verdict {
     let config = EnvironmentConfig { enabled: true, scan: true, ..EnvironmentConfig::default() };

@@ -29,10 +29,11 @@ pub(crate) type Verdict = Result<(), String>;
 pub(crate) type Parser = fn(name: &str, bytes: &[u8]) -> Verdict;
 
 /// All of them, by name.
-pub(crate) const TARGETS: [(&str, Parser); 30] = [
+pub(crate) const TARGETS: [(&str, Parser); 32] = [
     ("bridge", bridge::answer),
     ("cache_control", cache::control),
     ("cache_record", cache::record),
+    ("certificate", local::certificate),
     ("consul_agent", consul::agent),
     ("consul_catalogue", consul::catalogue),
     ("consul_connect", consul::connect),

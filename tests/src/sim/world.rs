@@ -375,7 +375,14 @@ impl World {
         }
         notices.sort_by_key(|notice| notice.at);
         let discovery = self.directory.as_ref().map(|d| d.snapshot(now)).unwrap_or_default();
-        Snapshot { at: now, discovery, services, vault: None, notices }
+        Snapshot {
+            at: now,
+            discovery,
+            services,
+            vault: None,
+            identity: Default::default(),
+            notices,
+        }
     }
 }
 

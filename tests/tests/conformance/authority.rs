@@ -54,11 +54,24 @@ impl Authority {
 
     /// A certificate for these names, addresses and URIs.
     pub(crate) fn leaf(&self, names: &[&str]) -> Leaf {
+        self.made(names, |_| {})
+    }
+
+    /// The same for a while only, from one second since 1970 to another.
+    pub(crate) fn leaf_between(&self, names: &[&str], from: Duration, to: Duration) -> Leaf {
+        self.made(names, |params| {
+            let start = rcgen::date_time_ymd(1970, 1, 1);
+            (params.not_before, params.not_after) = (start + from, start + to);
+        })
+    }
+
+    fn made(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Leaf {
         let (uris, names): (Vec<&str>, Vec<&str>) = names.iter().partition(|n| n.contains("://"));
         let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
         let mut params = CertificateParams::new(names).unwrap();
         let uris = uris.into_iter().map(|uri| SanType::URI(Ia5String::try_from(uri).unwrap()));
         params.subject_alt_names.extend(uris);
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Leaf {

@@ -41,7 +41,7 @@ pub(crate) fn outcome(result: Result<origin_core::Response, Error>) -> Outcome {
 }
 
 /// Why the last handshake failed.
-fn reason<S: Subject>(client: &Client<S>) -> String {
+pub(crate) fn reason<S: Subject>(client: &Client<S>) -> String {
     client.tls_failures().last().map(ToString::to_string).unwrap_or_default()
 }
 

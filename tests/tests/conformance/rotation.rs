@@ -26,7 +26,7 @@ const TLS: Outcome = Outcome::Failed { fault: Fault::Tls, sent: Sent::Never };
 
 /// What callers and the test tell each other.
 #[derive(Default)]
-struct Load {
+pub(crate) struct Load {
     over: AtomicBool,
     /// The identity that calls begun from now on must have, by its number.
     generation: AtomicU64,
@@ -35,11 +35,21 @@ struct Load {
 
 impl Load {
     /// Lets so many more calls end, half of them or more begun after this.
-    fn more(&self, count: u64) {
+    pub(crate) fn more(&self, count: u64) {
         let enough = self.calls.load(Ordering::SeqCst) + count;
         eventually("calls go on", || {
             self.over.load(Ordering::SeqCst) || self.calls.load(Ordering::SeqCst) >= enough
         });
+    }
+
+    /// Calls begun from now on must be of this generation, or a later one.
+    pub(crate) fn stands(&self, generation: u64) {
+        self.generation.store(generation, Ordering::SeqCst);
+    }
+
+    /// Whether a caller has failed.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
     }
 }
 
@@ -54,11 +64,12 @@ impl Drop for Over<'_> {
 
 /// Calls from four threads until `change` is done. Each must succeed at its only attempt, as a
 /// generation that was in force while it ran.
-fn under_load<S: Subject>(client: &Client<S>, change: impl FnOnce(&Load)) {
+pub(crate) fn under_load<S: Subject>(client: &Client<S>, change: impl FnOnce(&Load)) {
     let load = Load::default();
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
+                let _over = Over(&load);
                 while !load.over.load(Ordering::SeqCst) {
                     let before = load.generation.load(Ordering::SeqCst);
                     let reply = get(client, "lab", "/").unwrap();

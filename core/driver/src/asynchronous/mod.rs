@@ -190,6 +190,10 @@ pub(crate) async fn drive<R: AsyncRuntime>(
         Box::pin(tend(&flight.hub, &flight.slot, flight.deadline())).await;
         now = flight.hub.runtime.now();
     }
+    if flight.hub.identity_due(&flight.slot, now) {
+        Box::pin(identified(flight)).await?;
+        now = flight.hub.runtime.now();
+    }
     let mut next = flight.begin(now);
     loop {
         let mut shot = ready(flight, next).await?;
@@ -457,6 +461,22 @@ async fn token<R: AsyncRuntime>(hub: &Arc<Hub<R>>, slot: &Arc<Slot>) {
                 // What came of that is news.
                 or(news, hub.runtime.sleep_until(at.min(until))).await;
             }
+        }
+    }
+}
+
+/// Looks after the identity before a call, and waits for the service-account token where its file
+/// has not been read yet. What is due is carried out beside the call.
+async fn identified<R: AsyncRuntime>(flight: &Flight<R>) -> Result<(), Error> {
+    let (hub, slot) = (&flight.hub, &flight.slot);
+    let (wants, until) = (flight.takes_bearer(), flight.deadline());
+    attend(hub);
+    loop {
+        let news = hub.news.listen();
+        match hub.await_identity(slot, wants, until)? {
+            Wait::No => return Ok(()),
+            Wait::Carry(job) => fetch(hub, *job),
+            Wait::News(at) => or(news, hub.runtime.sleep_until(at.min(until))).await,
         }
     }
 }

@@ -120,7 +120,8 @@ impl Plan {
                 }
             }
         }
-        (fill, shared)
+        // Whom our token was shown to has answered us, and nobody else.
+        (fill, shared && !flight.takes_bearer())
     }
 
     /// What may be served for one of these reasons; the first that allows it counts.

@@ -1,6 +1,6 @@
 //! What a client follows in Consul besides services, as jobs: who it is in the mesh
 //! ([`Membership`]), the defaults that operators have written for services and proxies
-//! ([`Defaults`]), and the files of TLS towards the agents ([`Papers`]). Each is a machine of its own
+//! ([`Defaults`]), and the files of TLS towards the agents ([`Files`]). Each is a machine of its own
 //! and is there only where it is switched on; this joins them to the codec, as the
 //! [registry](super::registry) does for registrations. A driver carries the jobs out, brings back
 //! what came of them, and puts in force what it is told.
@@ -9,14 +9,12 @@
 
 pub mod defaults;
 mod news;
-pub mod papers;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::defaults::Defaults;
 pub use self::news::{News, Said};
-pub use self::papers::Papers;
 use super::ask::{LATE, Trouble};
 use super::connect::membership::{self, InForce, Membership, Part};
 use super::entries::{self, Suggestion};
@@ -25,6 +23,7 @@ use super::settings::{Settings, Tokens};
 use super::wire::{Api, Cursor, Head};
 use super::{connect, watch};
 use crate::config::{ConfigError, ConsulConfig};
+use crate::identity::files::{self, Files};
 use crate::job::{Job, JobId, JobOutcome, Poll, Work};
 use crate::notice::{Event, Notices};
 use crate::outcome::Fault;
@@ -42,7 +41,7 @@ pub struct Rules {
     tokens: Tokens,
     membership: Option<membership::Settings>,
     defaults: Option<watch::Settings>,
-    papers: Option<papers::Settings>,
+    files: Option<files::Settings>,
 }
 
 impl Rules {
@@ -62,12 +61,12 @@ impl Rules {
         let watched = watch::Settings::of(&config.watch, &format!("{path}.watch"))?;
         let membership = membership::Settings::of(&config.connect, watched, &field)?;
         let defaults = config.defaults.then_some(watched);
-        let papers = match consul.over_tls() {
-            true => Some(papers::Settings::of(&config.tls, &format!("{path}.tls"))?),
+        let files = match consul.over_tls() {
+            true => Some(config.tls.files(&format!("{path}.tls"))?),
             false => None,
         };
-        let any = membership.is_some() || defaults.is_some() || papers.is_some();
-        Ok(any.then_some(Rules { consul, tokens, membership, defaults, papers }))
+        let any = membership.is_some() || defaults.is_some() || files.is_some();
+        Ok(any.then_some(Rules { consul, tokens, membership, defaults, files }))
     }
 }
 
@@ -84,7 +83,7 @@ pub struct Failure {
 enum What {
     Membership(membership::Asked),
     Defaults(defaults::Asked),
-    Papers(u64),
+    Files(u64),
 }
 
 #[derive(Clone, Debug)]
@@ -116,7 +115,7 @@ pub struct Followed {
     rules: Rules,
     membership: Option<Membership>,
     defaults: Option<Defaults>,
-    papers: Option<Papers>,
+    files: Option<Files>,
     out: Vec<Out>,
     agent: usize,
     next: u64,
@@ -125,15 +124,15 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// What `rules` say is followed from now on; `papers` is the digest of the files of TLS that
-    /// are in use ([`papers::Content::digest`]).
+    /// What `rules` say is followed from now on; `used` is the digest of the files of TLS that
+    /// are in use ([`files::Content::digest`]).
     #[must_use]
-    pub fn new(now: Time, rules: Rules, papers: Option<u64>, seed: u64) -> Followed {
-        let files = rules.papers.as_ref().map(|set| Papers::new(now, papers.unwrap_or(0), set));
+    pub fn new(now: Time, rules: Rules, used: Option<u64>, seed: u64) -> Followed {
+        let files = rules.files.as_ref().map(|set| Files::new(now, used.unwrap_or(0), set));
         Followed {
             membership: rules.membership.as_ref().map(Membership::new),
             defaults: rules.defaults.as_ref().map(Defaults::new),
-            papers: files,
+            files,
             rules,
             out: Vec::new(),
             agent: 0,
@@ -194,10 +193,10 @@ impl Followed {
             }
         }
         let mut path = None;
-        if let (None, Some(machine), Some(set)) = (&due, &mut self.papers, &rules.papers) {
+        if let (None, Some(machine), Some(set)) = (&due, &mut self.files, &rules.files) {
             match machine.poll(now, set) {
                 Poll::Run(look) => {
-                    due = Some((What::Papers(look.id), look.deadline));
+                    due = Some((What::Files(look.id), look.deadline));
                     path = Some(look.path);
                 }
                 Poll::Wait(at) => next = next.min(at),
@@ -211,10 +210,10 @@ impl Followed {
 
     fn issue(&mut self, now: Time, what: What, deadline: Time, path: Option<Arc<str>>) -> Poll {
         let work = match (&what, path) {
-            (_, Some(path)) => Ok(Work::Read { path, most: papers::MOST }),
+            (_, Some(path)) => Ok(Work::Read { path, most: files::MOST }),
             (What::Membership(asked), None) => self.certificates(asked),
             (What::Defaults(asked), None) => self.entries(asked),
-            (What::Papers(_), None) => Err(ConsulError::field("path", "there is none")),
+            (What::Files(_), None) => Err(ConsulError::field("path", "there is none")),
         };
         let id = JobId(OWN | self.next);
         self.next = (self.next + 1) & !MARKS;
@@ -255,7 +254,7 @@ impl Followed {
         let Out { what, agent, .. } = self.out.swap_remove(at);
         // A wait that ended without an answer says nothing about the agent.
         let gone = matches!(&outcome, JobOutcome::Failed(fault) if *fault != Fault::Timeout);
-        if gone && agent == self.agent && !matches!(what, What::Papers(_)) {
+        if gone && agent == self.agent && !matches!(what, What::Files(_)) {
             let agents = self.rules.consul.agents();
             self.agent = self.agent.wrapping_add(1).checked_rem(agents).unwrap_or(0);
         }
@@ -278,12 +277,11 @@ impl Followed {
                     }
                 }
             }
-            What::Papers(look) => {
-                let read = crate::files::read(outcome);
-                if let (Some(machine), Some(set)) = (&mut self.papers, &self.rules.papers) {
-                    match machine.done(now, look, read, set) {
-                        Ok(content) => news.papers = content,
-                        Err(Failure { reason, .. }) => self.say(now, Said::FilesFailed { reason }),
+            What::Files(look) => {
+                if let (Some(machine), Some(set)) = (&mut self.files, &self.rules.files) {
+                    match machine.done(now, look, files::read(outcome), set) {
+                        Ok(content) => news.files = content,
+                        Err(reason) => self.say(now, Said::FilesFailed { reason }),
                     }
                 }
             }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::papers::Content;
 use crate::consul::connect::membership;
 use crate::consul::entries::Suggestion;
+use crate::identity::files::Content;
 use crate::time::DurationText;
 
 /// What has changed.
@@ -20,7 +20,7 @@ pub struct News {
     /// What is suggested for services: see [`Followed::suggestion`](super::Followed::suggestion).
     pub defaults: bool,
     /// Other files of TLS towards the agents.
-    pub papers: Option<Content>,
+    pub files: Option<Content>,
 }
 
 /// What operators are told.
