@@ -630,3 +630,33 @@ fn both_examples_do_their_work_against_the_served_demo() {
     let listed = served.at(origin(&["object", "ls", "reports"])).output().unwrap();
     assert!(text(&listed.stdout).ends_with("  invoices.tsv\n"), "{}", text(&listed.stdout));
 }
+
+/// What docs/TOOL.md says is what the tool has: its commands, and its exit codes in the same words.
+#[test]
+fn the_page_of_the_tool_has_every_command_and_exit_code() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/TOOL.md");
+    let page = fs::read_to_string(page).unwrap();
+    let help = text(&origin(&["--help"]).output().unwrap().stdout);
+    let words = |text: &str| text.replace('`', "").split_whitespace().collect::<Vec<_>>().join(" ");
+    let (_, codes) = help.split_once("Exit codes:").unwrap();
+    let (codes, _) = codes.split_once("\n\n").unwrap();
+    let mut rows = Vec::new();
+    for line in codes.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match line.split_once(' ').map(|(first, rest)| (first.parse::<u8>(), rest)) {
+            Some((Ok(code), rest)) => rows.push(format!("| {code} | {}", rest.trim())),
+            // The second line of a code.
+            _ => rows.last_mut().unwrap().push_str(&format!(" {line}")),
+        }
+    }
+    assert_eq!(rows.len(), 11);
+    for row in rows {
+        assert!(page.lines().any(|line| words(line) == words(&format!("{row} |"))), "{row}");
+    }
+    let (_, commands) = help.split_once("Commands:").unwrap();
+    for line in commands.lines().skip(1).take_while(|line| line.starts_with("  ")) {
+        let command = line.split_whitespace().next().unwrap();
+        let known =
+            page.contains(&format!("`{command}`")) || page.contains(&format!("`{command} "));
+        assert!(known || command == "help", "{command} is not in the page");
+    }
+}
