@@ -389,7 +389,12 @@ fn objects_go_to_storage_and_come_back() {
     assert_eq!(fs::read_dir(&room.0).unwrap().count(), 1);
     let no_file = at(&world, &["object", "put", "b", "k", "/no/such/file"]).output().unwrap();
     assert_eq!(code(&no_file), 1);
-    // A server that breaks off half-way: the part is removed, too.
+    // A body that breaks off half-way: the part that had come is removed.
+    world.service("storage").set(Mode::CloseMidBody { after: 200_000 });
+    let mut cut = at(&world, &["object", "get", "b", "k", "-o", &to, "--set", "storage.resumes=0"]);
+    let cut = cut.output().unwrap();
+    assert_eq!((code(&cut), cut.stdout.len()), (8, 0), "{}", text(&cut.stderr));
+    assert_eq!(fs::read_dir(&room.0).unwrap().count(), 1, "{}", text(&cut.stderr));
     world.service("storage").set(Mode::Refuse);
     let down = at(&world, &["object", "get", "b", "k", "-o", &to]).output().unwrap();
     assert_eq!(code(&down), 3, "{}", text(&down.stderr));
