@@ -199,7 +199,9 @@ fn the_state_of_another_process_is_read_from_a_file_a_pipe_or_a_url() {
     let (code_, table, errors) = run(&["status", "billing", "--from", &url]);
     assert_eq!(code_, 0, "{table}{errors}");
     assert!(table.contains("healthy  beta"), "{table}");
-    let (_, json, _) = run(&["status", "--json", "--from", &url]);
+    // Services that the other process has not called are no trouble of it.
+    let (code_, json, _) = run(&["status", "--json", "--from", &url]);
+    assert_eq!(code_, 0, "{json}");
     let room = Room::new();
     let file = room.file("snapshot.json", &json);
     for from in [&url, &file] {
@@ -387,7 +389,12 @@ fn objects_go_to_storage_and_come_back() {
     assert_eq!(fs::read_dir(&room.0).unwrap().count(), 1);
     let no_file = at(&world, &["object", "put", "b", "k", "/no/such/file"]).output().unwrap();
     assert_eq!(code(&no_file), 1);
-    // A server that breaks off half-way: the part is removed, too.
+    // A body that breaks off half-way: the part that had come is removed.
+    world.service("storage").set(Mode::CloseMidBody { after: 200_000 });
+    let mut cut = at(&world, &["object", "get", "b", "k", "-o", &to, "--set", "storage.resumes=0"]);
+    let cut = cut.output().unwrap();
+    assert_eq!((code(&cut), cut.stdout.len()), (8, 0), "{}", text(&cut.stderr));
+    assert_eq!(fs::read_dir(&room.0).unwrap().count(), 1, "{}", text(&cut.stderr));
     world.service("storage").set(Mode::Refuse);
     let down = at(&world, &["object", "get", "b", "k", "-o", &to]).output().unwrap();
     assert_eq!(code(&down), 3, "{}", text(&down.stderr));
@@ -627,4 +634,34 @@ fn both_examples_do_their_work_against_the_served_demo() {
     assert!(done.starts_with("reports/invoices.tsv: ") && done.len() > 80, "{done}");
     let listed = served.at(origin(&["object", "ls", "reports"])).output().unwrap();
     assert!(text(&listed.stdout).ends_with("  invoices.tsv\n"), "{}", text(&listed.stdout));
+}
+
+/// What docs/TOOL.md says is what the tool has: its commands, and its exit codes in the same words.
+#[test]
+fn the_page_of_the_tool_has_every_command_and_exit_code() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/TOOL.md");
+    let page = fs::read_to_string(page).unwrap();
+    let help = text(&origin(&["--help"]).output().unwrap().stdout);
+    let words = |text: &str| text.replace('`', "").split_whitespace().collect::<Vec<_>>().join(" ");
+    let (_, codes) = help.split_once("Exit codes:").unwrap();
+    let (codes, _) = codes.split_once("\n\n").unwrap();
+    let mut rows = Vec::new();
+    for line in codes.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match line.split_once(' ').map(|(first, rest)| (first.parse::<u8>(), rest)) {
+            Some((Ok(code), rest)) => rows.push(format!("| {code} | {}", rest.trim())),
+            // The second line of a code.
+            _ => rows.last_mut().unwrap().push_str(&format!(" {line}")),
+        }
+    }
+    assert_eq!(rows.len(), 11);
+    for row in rows {
+        assert!(page.lines().any(|line| words(line) == words(&format!("{row} |"))), "{row}");
+    }
+    let (_, commands) = help.split_once("Commands:").unwrap();
+    for line in commands.lines().skip(1).take_while(|line| line.starts_with("  ")) {
+        let command = line.split_whitespace().next().unwrap();
+        let known =
+            page.contains(&format!("`{command}`")) || page.contains(&format!("`{command} "));
+        assert!(known || command == "help", "{command} is not in the page");
+    }
 }

@@ -26,7 +26,10 @@ accepts and never answers; everything recovers; calm.
 
 Expected: success rate at least 0.999, at most 1.2 attempts per call, 99th percentile of the
 latency during the outage at most a quarter of the attempt timeout. Exit code 0 if that held, 1 if
-not. Latency counts from the moment a call was meant to start.";
+not. Latency counts from the moment a call was meant to start.
+
+With --serve the servers stay up until Ctrl-C, with storage, secrets and stamping beside billing,
+and what is printed first says how the other commands reach them; --outage breaks them meanwhile.";
 
 /// The command line of `origin demo`.
 #[derive(Debug, clap::Args)]

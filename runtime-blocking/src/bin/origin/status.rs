@@ -46,14 +46,16 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
         exit::say(&format!("unknown service {name:?}"), "see `origin services` for all of them");
         return Ok(exit::UNKNOWN_SERVICE);
     }
-    Ok(code(&snapshot))
+    Ok(code(&snapshot, args.look.from.is_none()))
 }
 
-/// The number for the worst of them.
-fn code(snapshot: &Snapshot) -> u8 {
+/// The number for the worst of them. Who asks endpoints himself and learns nothing does not know them
+/// to be well; another process may simply not have called a service yet.
+fn code(snapshot: &Snapshot, asked: bool) -> u8 {
     let health = snapshot.services.iter().map(health_of);
     let codes = health.map(|health| match health {
         Health::Healthy => exit::OK,
+        Health::Unknown if !asked => exit::OK,
         Health::Degraded | Health::Unknown => exit::DEGRADED,
         Health::Unhealthy => exit::UNHEALTHY,
     });
