@@ -68,6 +68,7 @@ pub mod said;
 pub mod service;
 pub mod snapshot;
 pub mod time;
+pub mod trace;
 pub mod vault;
 
 pub use address::Address;

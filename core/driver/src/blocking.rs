@@ -22,6 +22,7 @@ use crate::flight::{Exchanged, Flight, Next, Shot};
 use crate::guards::JobGuard;
 use crate::hub::{Hub, Slot, lock};
 use crate::response::Streaming;
+use crate::observe;
 use crate::runtime::Runtime;
 use crate::sharing::ShareGuard;
 pub use crate::thread::{Background, close};
@@ -120,7 +121,10 @@ pub fn run<R: BlockingRuntime, F: Flow>(
             token(hub, slot);
         }
         match flow.next(reply)? {
-            Step::Done(output) => return Ok(output),
+            Step::Done(output) => {
+                observe::remark(flow.remark());
+                return Ok(output);
+            }
             Step::Send(request) => {
                 let mut flight = Flight::new(hub.clone(), slot.clone(), request);
                 reply = Some(answered(&mut flight)?);

@@ -14,6 +14,7 @@ use origin_core::ops::storage::{SERVICE, Storage, Streams};
 use origin_core::ops::{Caller, Composer, Flow};
 use origin_core::s3;
 use origin_core::snapshot::Snapshot;
+use origin_core::trace::TraceContext;
 use origin_core::{Config, ConfigError, Correlation, Error};
 
 use crate::around;
@@ -24,6 +25,7 @@ use crate::download::Download;
 use crate::expect::{Expect, Expectations};
 use crate::hub::{Customs, Hub};
 use crate::identity::Identity;
+use crate::observe::context::Source;
 use crate::request::Upstream;
 use crate::roots::Roots;
 use crate::runtime::{Options, Runtime};
@@ -57,6 +59,7 @@ impl<R: Runtime> Client<R> {
             identity: None,
             expect: Expectations::new(),
             customs: Customs::new(),
+            trace_source: None,
             runtime: std::marker::PhantomData,
         }
     }
@@ -226,6 +229,7 @@ pub struct Builder<R> {
     identity: Option<Identity>,
     expect: Expectations,
     customs: Customs,
+    trace_source: Option<Source>,
     runtime: std::marker::PhantomData<fn() -> R>,
 }
 
@@ -383,6 +387,19 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Who knows in which trace the program is at this moment, for calls that are given none: a
+    /// bridge to a tracing library, which tells the ids of its current span. It is asked before
+    /// each attempt, on the thread that makes it and outside of every lock, once beside the span of
+    /// the attempt and once in it; it must be quick.
+    #[must_use]
+    pub fn trace_source(
+        mut self,
+        source: impl Fn() -> Option<TraceContext> + Send + Sync + 'static,
+    ) -> Self {
+        self.trace_source = Some(Source(Arc::new(source)));
+        self
+    }
+
     /// Checks everything and builds the client. No connection is made and no thread started.
     ///
     /// # Errors
@@ -408,7 +425,16 @@ impl<R: Runtime> Builder<R> {
         let seed =
             self.config.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
         let (token, customs) = (self.token, self.customs);
-        let hub = Hub::new(runtime, self.config, seed, token, customs, carrier, papers)?;
+        let hub = Hub::new(
+            runtime,
+            self.config,
+            seed,
+            token,
+            customs,
+            carrier,
+            papers,
+            self.trace_source,
+        )?;
         Ok(Client { hub: Arc::new(hub) })
     }
 }

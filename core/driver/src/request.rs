@@ -14,6 +14,7 @@ use origin_core::policy::balance::hash;
 use origin_core::policy::queue::Priority;
 use origin_core::rng::Pcg32;
 use origin_core::service::Order;
+use origin_core::trace::TraceContext;
 use origin_core::{Correlation, Error, Request, Response};
 use serde::Serialize;
 
@@ -76,6 +77,8 @@ impl<R: Runtime> Upstream<R> {
         let endpoints: Vec<_> = service.endpoints_at(address).collect();
         let given = endpoints.into_iter().filter(|id| service.order(now, *id, order)).count();
         self.slot.told(&mut service, &self.hub.news);
+        drop(service);
+        self.hub.speak();
         given
     }
 
@@ -83,6 +86,7 @@ impl<R: Runtime> Upstream<R> {
     pub fn order_service(&self, order: Order) {
         let now = self.hub.runtime.now();
         crate::hub::lock(&self.slot.service).order_service(now, order);
+        self.hub.speak();
     }
 
     /// Forgets where the service runs, in memory, in Redis and in the snapshot, in every datacenter
@@ -355,6 +359,15 @@ impl<R: Runtime> RequestBuilder<R> {
             Ok(id) => self.request.correlation = Some(id),
             Err(error) => self.fault(error.to_string()),
         }
+        self
+    }
+
+    /// In which trace this call stands, as an incoming request said it: attempts say that they
+    /// belong there, each as a span of its own, unless `propagate.trace` is off. Without one the
+    /// source of the client is asked ([`Builder::trace_source`](crate::Builder::trace_source)).
+    #[must_use]
+    pub fn trace(mut self, context: TraceContext) -> Self {
+        self.request.trace = Some(Box::new(context));
         self
     }
 

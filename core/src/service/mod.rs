@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::call::AttemptId;
-use crate::config::Rules;
+use crate::config::{Rules, TraceRule};
 use crate::correlation::header_name;
 use crate::discovery::directory::Resolution;
 use crate::discovery::{Candidate, DiscoveryError};
@@ -199,8 +199,9 @@ impl Service {
         if deadline.is_none() && number.is_none() && *ids == Ids::default() {
             return None;
         }
-        // With room for the host.
-        let mut headers = Box::new(HeaderMap::with_capacity(3));
+        // With room for the host, and for the trace that the driver puts there: no growing later.
+        let room = if settings.trace() == TraceRule::Off { 3 } else { 6 };
+        let mut headers = Box::new(HeaderMap::with_capacity(room));
         let (correlation, request) = settings.id_headers();
         for (name, id) in [(correlation, &ids.correlation), (request, &ids.request)] {
             if let (Some(name), Some(id)) = (name.and_then(header_name), id) {
@@ -222,6 +223,12 @@ impl Service {
             tell(name, Text::attempt(u32::from(attempt.0)));
         }
         Some(headers)
+    }
+
+    /// Whether attempts under this profile say to which trace they belong.
+    #[must_use]
+    pub fn traces(&self, profile: u8) -> TraceRule {
+        self.profile(profile).propagate.trace()
     }
 
     /// The ids of a call, as the rules of its profile say.

@@ -30,6 +30,7 @@ use crate::flight::{Exchanged, Flight, Next, Shot};
 use crate::guards::JobGuard;
 use crate::hub::{Hub, Slot, lock};
 use crate::response::Streaming;
+use crate::observe;
 use crate::runtime::Runtime;
 use crate::sharing::ShareGuard;
 use crate::vault::Wait;
@@ -109,7 +110,10 @@ pub async fn run<R: AsyncRuntime, F: Flow>(
             Box::pin(token(&hub, &slot)).await;
         }
         let mut flight = match flow.next(reply)? {
-            Step::Done(output) => return Ok(output),
+            Step::Done(output) => {
+                observe::remark(flow.remark());
+                return Ok(output);
+            }
             Step::Send(request) => Flight::new(hub.clone(), slot.clone(), request),
         };
         if slot.memory.is_on() {

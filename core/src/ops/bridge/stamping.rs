@@ -15,7 +15,7 @@ use super::{multipart, refused};
 use crate::correlation::Correlation;
 use crate::error::Error;
 use crate::ops::rest::Api;
-use crate::ops::{Caller, Composer};
+use crate::ops::{Caller, Composer, Remark};
 use crate::request::Response;
 use crate::said::Said;
 
@@ -111,14 +111,24 @@ impl<C: Caller> Stamping<C> {
     /// The hash of a content, which may be empty. Without a namespace: [`HASH_NAMESPACE`].
     pub fn generate_hash(&self, content: &[u8], namespace: Option<&str>) -> C::Reply<Hash> {
         let (media, body) = multipart::file(content);
+        let size = content.len() as u64;
         self.api
             .post("generate_hash", "/hash")
             .query("namespace", namespace.unwrap_or(HASH_NAMESPACE))
             .body("multipart/form-data", body)
             .header("content-type", &media)
             .idempotent(true)
-            .with(|response| {
-                open("generate_hash", &[Word::Success], response).map(|(hash, ..)| hash)
+            .with_remark(move |response| {
+                let (hash, _, Response { report, .. }) =
+                    open::<Hash>("generate_hash", &[Word::Success], response)?;
+                let took = report.elapsed.as_secs_f64() * 1e3;
+                let remark = Remark {
+                    message: "Hash generation completed",
+                    correlation: report.ids.correlation,
+                    file_size: size,
+                    execution_time_ms: hash.execution_time_ms.unwrap_or(took),
+                };
+                Ok((hash, Some(remark)))
             })
     }
 
