@@ -18,9 +18,9 @@ use origin_core::{Config, ConfigError, Time};
 use crate::expect::{Target, target};
 use crate::hub::{Hub, Slot, lock};
 use crate::identity::{Chain, Form, Identity, Piece};
+use crate::observe::bell::{Bell, Noted};
 use crate::realm::{Credentials, Place, Places, RealmChange};
 use crate::roots::Roots;
-use crate::observe::bell::{Bell, Noted};
 use crate::runtime::Runtime;
 use crate::secure::TlsChange;
 

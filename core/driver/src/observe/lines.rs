@@ -104,7 +104,9 @@ pub(super) fn retrying(whose: Whose<'_>, wait: Duration) {
 
 /// An operation that has succeeded has something to say (001-102).
 pub(crate) fn remark(remark: Option<Remark>) {
-    let Some(Remark { message, correlation, file_size, execution_time_ms }) = remark else { return };
+    let Some(Remark { message, correlation, file_size, execution_time_ms }) = remark else {
+        return;
+    };
     tracing::info!(
         target: "origin::call",
         correlation_id = correlation.as_ref().map(Correlation::as_str),

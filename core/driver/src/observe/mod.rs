@@ -17,11 +17,11 @@ mod nothing;
 #[cfg(feature = "tracing")]
 mod sight;
 
-#[cfg(not(feature = "tracing"))]
-pub(crate) use nothing::{Going, Sight, Voice, remark};
 #[cfg(feature = "tracing")]
 pub(crate) use lines::remark;
 #[cfg(feature = "tracing")]
 pub(crate) use logs::Voice;
+#[cfg(not(feature = "tracing"))]
+pub(crate) use nothing::{Going, Sight, Voice, remark};
 #[cfg(feature = "tracing")]
 pub(crate) use sight::{Going, Sight};

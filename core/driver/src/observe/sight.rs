@@ -161,7 +161,11 @@ impl Sight {
             (Outcome::Failed { fault, .. }, _) => lines::transient(whose, attempt, &fault),
         };
         // Without a span of its own it belongs to whoever calls.
-        if span.is_none() { say() } else { span.in_scope(say) }
+        if span.is_none() {
+            say()
+        } else {
+            span.in_scope(say)
+        }
         match outcome {
             Outcome::Answered { status, .. } => {
                 span.record("http.response.status_code", status);

@@ -181,7 +181,8 @@ mod tests {
     #[test]
     fn redirects_in_a_circle_end() {
         let request = Request::new(Method::GET, PathAndQuery::from_static("/a"));
-        let mut flow = Exchange::new("x".into(), Ok(request), |r: Response| Ok((r.status.as_u16(), None)));
+        let mut flow =
+            Exchange::new("x".into(), Ok(request), |r: Response| Ok((r.status.as_u16(), None)));
         let mut sent = 0;
         let mut answer = None;
         let status = loop {
