@@ -83,7 +83,10 @@ struct Current {
 }
 
 impl<R: Runtime> Flight<R> {
-    pub(crate) fn new(hub: Arc<Hub<R>>, slot: Arc<Slot>, request: Request) -> Flight<R> {
+    pub(crate) fn new(hub: Arc<Hub<R>>, slot: Arc<Slot>, mut request: Request) -> Flight<R> {
+        if let Some(carried) = R::carried() {
+            carried.apply(&hub, &slot, &mut request);
+        }
         let number = hub.call_number();
         let call = Call::new(request.spec, hub.seed, number).abreast(R::ABREAST);
         let (ids, began, seen) = (None, Time::ZERO, Time::ZERO);

@@ -184,6 +184,7 @@ pub use download::Download;
 pub use expect::{Expect, Expectations, Verify};
 pub use hub::{Hub, Slot};
 pub use identity::{Identity, TlsFiles};
+pub use observe::carried::Carried;
 pub use observe::feed::{Blocking, Heard, NoticeFeed};
 pub use realm::Realms;
 pub use request::{RequestBuilder, Upstream};

@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use crate::cache::Second;
 use crate::hub::{Hub, Slot};
+use crate::observe::carried::Carried;
 use crate::response::Streaming;
 use crate::runtime::{Runtime, Warmed};
 
@@ -67,7 +68,7 @@ impl<R: Runtime> Upstream<R> {
             Err(mistake) => (PathAndQuery::from_static("/"), Some(mistake)),
         };
         let upstream = self.clone();
-        RequestBuilder { upstream, request: Request::new(method, path), mistake }
+        RequestBuilder { upstream, request: Request::new(method, path), mistake, carried: None }
     }
 
     /// Gives an order to the breakers of the endpoints at `address`; returns how many there are.
@@ -191,6 +192,7 @@ pub struct RequestBuilder<R: Runtime> {
     upstream: Upstream<R>,
     request: Request,
     mistake: Option<String>,
+    pub(crate) carried: Option<Carried<R>>,
 }
 
 impl<R: Runtime> fmt::Debug for RequestBuilder<R> {
@@ -480,6 +482,9 @@ impl<R: Runtime> RequestBuilder<R> {
             return R::ready(Err(error));
         }
         let Upstream { hub, slot } = self.upstream;
+        if let Some(carried) = self.carried {
+            carried.apply(&hub, &slot, &mut self.request);
+        }
         R::call(hub, slot, self.request)
     }
 
@@ -491,6 +496,9 @@ impl<R: Runtime> RequestBuilder<R> {
         }
         self.request.spec.streamed = true;
         let Upstream { hub, slot } = self.upstream;
+        if let Some(carried) = self.carried {
+            carried.apply(&hub, &slot, &mut self.request);
+        }
         R::stream(hub, slot, self.request)
     }
 }

@@ -14,6 +14,7 @@ use crate::consul::Goal;
 use crate::expect::Expectations;
 use crate::hub::{Hub, Slot};
 use crate::identity::Identity;
+use crate::observe::carried::Carried;
 use crate::realm::Realms;
 use crate::roots::Roots;
 use crate::secure::{TlsChange, TlsFailure};
@@ -104,6 +105,11 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     /// that to the application, so there this does nothing.
     fn attend(hub: &Arc<Hub<Self>>) {
         let _ = hub;
+    }
+
+    /// For whom calls are made at this moment, where an adapter knows that of the present task.
+    fn carried() -> Option<Carried<Self>> {
+        None
     }
 
     /// Waits until own registrations are as `goal` says, or until `until`, and carries what is

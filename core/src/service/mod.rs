@@ -225,6 +225,12 @@ impl Service {
         Some(headers)
     }
 
+    /// The deadline that calls under this profile have, unless they say otherwise.
+    #[must_use]
+    pub fn total_of(&self, profile: u8) -> Duration {
+        self.profile(profile).total
+    }
+
     /// Whether attempts under this profile say to which trace they belong.
     #[must_use]
     pub fn traces(&self, profile: u8) -> TraceRule {

@@ -70,7 +70,7 @@ macro_rules! line {
 /// Before an attempt is sent.
 pub(super) fn request(whose: Whose<'_>, method: &Method, uri: &Uri, attempt: AttemptId, of: u8) {
     let attempt = attempt.0;
-    line!(INFO, whose, { attempt, }, "Request: {method} {} (attempt {attempt}/{of})", Shown(uri));
+    line!(INFO, whose, { attempt = i64::from(attempt), }, "Request: {method} {} (attempt {attempt}/{of})", Shown(uri));
 }
 
 /// When it was answered, whatever the status.
@@ -82,7 +82,7 @@ pub(super) fn response(
     status: u16,
 ) {
     line!(
-        INFO, whose, { attempt = attempt.0, status, },
+        INFO, whose, { attempt = i64::from(attempt.0), status = i64::from(status), },
         "Response: {method} {} - {status}", Shown(uri)
     );
 }
@@ -91,14 +91,14 @@ pub(super) fn response(
 pub(super) fn transient(whose: Whose<'_>, attempt: AttemptId, cause: &dyn fmt::Display) {
     let attempt = attempt.0;
     let cause = Plain(cause);
-    line!(WARN, whose, { attempt, error = %cause, }, "Transient error on attempt {attempt}: {cause}");
+    line!(WARN, whose, { attempt = i64::from(attempt), error = %cause, }, "Transient error on attempt {attempt}: {cause}");
 }
 
 /// When it is repeated, at once or after a while. Contract 002 has whole seconds; the field has
 /// milliseconds.
 pub(super) fn retrying(whose: Whose<'_>, wait: Duration) {
     let seconds = (wait + Duration::from_millis(500)).as_secs();
-    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
     line!(INFO, whose, { wait_ms, }, "Retrying in {seconds}s...");
 }
 
@@ -110,7 +110,7 @@ pub(crate) fn remark(remark: Option<Remark>) {
     tracing::info!(
         target: "origin::call",
         correlation_id = correlation.as_ref().map(Correlation::as_str),
-        file_size,
+        file_size = i64::try_from(file_size).unwrap_or(i64::MAX),
         execution_time_ms,
         "{message}"
     );

@@ -167,7 +167,7 @@ fn write(subject: Subject, level: Level, line: &Line<'_>) {
                 endpoint = endpoint.as_deref(),
                 reason = reason.as_deref(),
                 error = error.as_deref(),
-                suppressed = line.suppressed,
+                suppressed = line.suppressed.map(|n| i64::try_from(n).unwrap_or(i64::MAX)),
                 "{}",
                 line.text
             )

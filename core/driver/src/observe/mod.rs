@@ -6,6 +6,7 @@
 //! each costs one look at its static level. Without the feature their places are empty.
 
 pub(crate) mod bell;
+pub(crate) mod carried;
 pub(crate) mod context;
 pub(crate) mod feed;
 #[cfg(feature = "tracing")]

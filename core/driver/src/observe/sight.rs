@@ -1,6 +1,6 @@
 //! One call as it is seen from outside: a span for it, a span for each attempt below it, and its
 //! lines within them. Names are those of OpenTelemetry for HTTP clients, with `origin.*` for what
-//! only this library knows. The spans are not entered while a call waits, only while something is
+//! only this library knows; numbers are `i64`, the only ones that OpenTelemetry has. The spans are not entered while a call waits, only while something is
 //! said in them; they begin and end with what they are about.
 
 use http::Uri;
@@ -74,9 +74,9 @@ impl Sight {
     pub(crate) fn attempt(&mut self, service: &str, request: &Request, going: &Going<'_>) {
         let Some(open) = &mut self.0 else { return };
         let Going { attempt, uri, cluster, why, .. } = going;
-        let port = uri.port_u16().or(match uri.scheme_str() {
-            Some("https") => Some(443),
-            _ => Some(80),
+        let port = uri.port_u16().unwrap_or(match uri.scheme_str() {
+            Some("https") => 443,
+            _ => 80,
         });
         let span = tracing::info_span!(
             target: "origin::call",
@@ -85,9 +85,9 @@ impl Sight {
             "otel.name" = %request.method,
             "otel.kind" = "client",
             "http.request.method" = %request.method,
-            "http.request.resend_count" = (attempt.0 > 1).then(|| attempt.0 - 1),
+            "http.request.resend_count" = (attempt.0 > 1).then(|| i64::from(attempt.0) - 1),
             "server.address" = uri.host(),
-            "server.port" = port,
+            "server.port" = i64::from(port),
             "url.full" = %Shown(uri),
             "http.response.status_code" = Empty,
             "error.type" = Empty,
@@ -168,7 +168,7 @@ impl Sight {
         }
         match outcome {
             Outcome::Answered { status, .. } => {
-                span.record("http.response.status_code", status);
+                span.record("http.response.status_code", i64::from(status));
                 if status >= 400 {
                     span.record("error.type", display(status));
                     span.record("otel.status_code", "ERROR");
@@ -209,9 +209,9 @@ impl Sight {
     /// The call has an answer.
     pub(crate) fn answered(&mut self, last: Option<Outcome>, attempts: usize) {
         let Some(open) = self.0.take() else { return };
-        open.call.record("origin.attempts", attempts);
+        open.call.record("origin.attempts", i64::try_from(attempts).unwrap_or(i64::MAX));
         if let Some(Outcome::Answered { status, .. }) = last {
-            open.call.record("http.response.status_code", status);
+            open.call.record("http.response.status_code", i64::from(status));
         }
     }
 
