@@ -37,7 +37,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Exports spans in batches, from a thread of its own.
-pub fn exporting(collector: &str) -> Result<SdkTracerProvider, Box<dyn Error>> {
+pub(crate) fn exporting(collector: &str) -> Result<SdkTracerProvider, Box<dyn Error>> {
     let exporter = SpanExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)
@@ -48,7 +48,7 @@ pub fn exporting(collector: &str) -> Result<SdkTracerProvider, Box<dyn Error>> {
 }
 
 /// Spans to the exporter, of this library and of the program. A layer for lines would stand beside.
-pub fn subscriber(spans: &SdkTracerProvider) -> impl tracing::Subscriber + Send + Sync + 'static {
+pub(crate) fn subscriber(spans: &SdkTracerProvider) -> impl tracing::Subscriber + Send + Sync + 'static {
     let filter = tracing_subscriber::filter::Targets::new()
         .with_target("origin", tracing::Level::INFO)
         .with_target("otlp", tracing::Level::INFO);
@@ -57,7 +57,7 @@ pub fn subscriber(spans: &SdkTracerProvider) -> impl tracing::Subscriber + Send 
 }
 
 /// The ids of the current span, as the exporter has them.
-pub fn current() -> Option<TraceContext> {
+pub(crate) fn current() -> Option<TraceContext> {
     let context = tracing::Span::current().context();
     let span = context.span();
     let ids = span.span_context();
@@ -66,14 +66,14 @@ pub fn current() -> Option<TraceContext> {
 }
 
 /// A client that asks for them.
-pub fn client(endpoints: &[String]) -> Result<Client, Box<dyn Error>> {
+pub(crate) fn client(endpoints: &[String]) -> Result<Client, Box<dyn Error>> {
     let builder = Client::builder().trace_source(current);
     let builder = endpoints.iter().fold(builder, |builder, at| builder.endpoint("billing", at));
     Ok(builder.build()?)
 }
 
 /// What a program does in a span of its own; yields the id of its trace.
-pub async fn work(client: &Client) -> Result<String, Box<dyn Error>> {
+pub(crate) async fn work(client: &Client) -> Result<String, Box<dyn Error>> {
     let span = tracing::info_span!(target: "otlp", "order");
     async {
         let response = client.service("billing")?.get("/invoices/7").send().await?;
