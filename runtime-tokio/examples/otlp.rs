@@ -48,7 +48,9 @@ pub(crate) fn exporting(collector: &str) -> Result<SdkTracerProvider, Box<dyn Er
 }
 
 /// Spans to the exporter, of this library and of the program. A layer for lines would stand beside.
-pub(crate) fn subscriber(spans: &SdkTracerProvider) -> impl tracing::Subscriber + Send + Sync + 'static {
+pub(crate) fn subscriber(
+    spans: &SdkTracerProvider,
+) -> impl tracing::Subscriber + Send + Sync + 'static {
     let filter = tracing_subscriber::filter::Targets::new()
         .with_target("origin", tracing::Level::INFO)
         .with_target("otlp", tracing::Level::INFO);
