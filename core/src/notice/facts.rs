@@ -114,6 +114,13 @@ impl Event {
             | Event::Shed { .. }
             | Event::RetrySuppressed { .. }
             | Event::Outlier { change: outlier::Change::Ejected { .. }, .. }
+            | Event::Tier {
+                change:
+                    tiers::Change::Failover { .. }
+                    | tiers::Change::Capped { percent: 1.., .. }
+                    | tiers::Change::Panic { on: true, .. },
+                ..
+            }
             | Event::SharedAnswers {
                 what: second::Trouble::Mistrusted { .. } | second::Trouble::WriteRefused { .. },
             }
@@ -126,12 +133,6 @@ impl Event {
             | Event::SharedAnswers { what: second::Trouble::Link(change) }
             | Event::SharedKnowledge { what: knowledge::Event::Link(change) } => link_level(change),
             Event::ServiceBreaker { change } => transition_level(change),
-            Event::Tier { change, .. } => match change {
-                tiers::Change::Failover { .. }
-                | tiers::Change::Capped { percent: 1.., .. }
-                | tiers::Change::Panic { on: true, .. } => Level::Warn,
-                _ => Level::Info,
-            },
             Event::HealthChanged { change, .. } => match change.to {
                 Status::Unhealthy => Level::Warn,
                 _ => Level::Info,

@@ -16,6 +16,7 @@ pub(crate) struct Voice;
 #[derive(Default)]
 pub(crate) struct Sight;
 
+#[allow(dead_code)] // nobody looks at it here
 pub(crate) struct Going<'a> {
     pub(crate) attempt: AttemptId,
     pub(crate) of: u8,
