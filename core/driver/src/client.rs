@@ -425,16 +425,8 @@ impl<R: Runtime> Builder<R> {
         let seed =
             self.config.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
         let (token, customs) = (self.token, self.customs);
-        let hub = Hub::new(
-            runtime,
-            self.config,
-            seed,
-            token,
-            customs,
-            carrier,
-            papers,
-            self.trace_source,
-        )?;
+        let mut hub = Hub::new(runtime, self.config, seed, token, customs, carrier, papers)?;
+        hub.trace_source = self.trace_source;
         Ok(Client { hub: Arc::new(hub) })
     }
 }

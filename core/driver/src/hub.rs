@@ -153,7 +153,6 @@ impl<R: Runtime> Hub<R> {
         customs: Customs,
         carrier: Carrier,
         papers: Option<u64>,
-        trace_source: Option<Source>,
     ) -> Result<Hub<R>, ConfigError> {
         let around = around::surroundings(&config);
         let bell = Arc::new(Bell::default());
@@ -182,7 +181,7 @@ impl<R: Runtime> Hub<R> {
             closed: Arc::new(Event::new()),
             bell,
             voice: Voice::default(),
-            trace_source,
+            trace_source: None,
             news: Arc::new(Event::new()),
             #[cfg(feature = "hyper")]
             background: false.into(),
