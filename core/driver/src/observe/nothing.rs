@@ -11,10 +11,10 @@ use crate::hub::Hub;
 use crate::runtime::Runtime;
 
 #[derive(Default)]
-pub(crate) struct Voice;
+pub(crate) struct Voice {}
 
 #[derive(Default)]
-pub(crate) struct Sight;
+pub(crate) struct Sight {}
 
 #[allow(dead_code)] // nobody looks at it here
 pub(crate) struct Going<'a> {
