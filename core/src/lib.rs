@@ -71,6 +71,7 @@ pub mod secret;
 pub mod service;
 pub mod snapshot;
 pub mod time;
+pub mod trace;
 pub mod vault;
 
 pub use address::Address;

@@ -1,6 +1,7 @@
 //! Notices: the rare transitions an operator wants to read, each exactly once, typed, with its
 //! reason and numbers. Kept in a bounded ring per machine; the oldest fall out and are counted. What
-//! each is called and how it reads is in `notice/text.rs`.
+//! each is called and how it reads is in `notice/text.rs`, what a log says of it beside that in
+//! `notice/facts.rs`, how often in `notice/limit.rs`.
 
 use std::collections::VecDeque;
 
@@ -359,7 +360,7 @@ pub enum Suppressed {
 }
 
 /// The bounded ring of one machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notices {
     service: Option<Arc<str>>,
     ring: VecDeque<Notice>,
@@ -398,7 +399,13 @@ impl Notices {
     }
 }
 
+mod facts;
+pub mod limit;
+mod plain;
 mod text;
+
+pub use facts::{Facts, Level, Subject};
+pub use plain::{LONGEST, Plain};
 
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::outcome::{Fault, Outcome};
 use crate::policy::remaining;
 use crate::s3::Signer;
+use crate::trace::{TraceContext, TraceId};
 
 /// A request to a service, not yet to an endpoint. Cheap to clone: attempts are made from it.
 #[derive(Clone)]
@@ -44,6 +45,8 @@ pub struct Request {
     /// Which operation of a typed client it is. It is under the profile of that name, where the
     /// service has one.
     pub operation: Option<&'static str>,
+    /// In which trace it stands; `None`: the driver asks who knows, or begins one.
+    pub trace: Option<Box<TraceContext>>,
     /// What signs each attempt of it, at the place and the time that attempt is made.
     pub signer: Option<Box<Signer>>,
 }
@@ -65,6 +68,7 @@ impl Request {
             wish: None,
             correlation: None,
             operation: None,
+            trace: None,
             signer: None,
         }
     }
@@ -87,7 +91,7 @@ impl Request {
             Some(given.cloned().unwrap_or_else(made))
         };
         let correlation = id(correlation, self.correlation.as_ref());
-        Ids { correlation, request: id(request, None) }
+        Ids { correlation, request: id(request, None), trace: None }
     }
 
     /// The HTTP request of one attempt at `address`.
@@ -255,6 +259,9 @@ pub struct Ids {
     /// The call itself; `None`: none was sent.
     #[serde(default, rename = "request_id", skip_serializing_if = "Option::is_none")]
     pub request: Option<Correlation>,
+    /// The trace its attempts were told to belong to; `None`: to none.
+    #[serde(default, rename = "trace_id", skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceId>,
 }
 
 /// One attempt of a call.

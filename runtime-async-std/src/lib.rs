@@ -94,9 +94,10 @@ pub use origin_driver::core::ops::secrets::Secret;
 pub use origin_driver::core::ops::storage::{Object, Written};
 pub use origin_driver::core::s3::{UploadOptions, Uploaded};
 pub use origin_driver::core::snapshot::{Health, Snapshot};
+pub use origin_driver::core::trace;
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
 pub use origin_driver::{
-    CallbackError, CheckTarget, Streaming, Update, Warmed, WatchStatus, command_check,
+    CallbackError, CheckTarget, Heard, Streaming, Update, Warmed, WatchStatus, command_check,
 };
 pub use origin_driver::{
     Expect, Expectations, Identity, Roots, TlsChange, TlsFailure, TlsFiles, Verify,
@@ -116,6 +117,10 @@ mod on_async_std {
     pub type Builder = origin_driver::Builder<AsyncStd>;
     /// A handle on one service.
     pub type Upstream = origin_driver::Upstream<AsyncStd>;
+    /// What an incoming request hands on to the calls made for it: [`Client::carried`].
+    pub type Carried = origin_driver::Carried<AsyncStd>;
+    /// Everything a client has to say from now on: [`Client::notice_feed`].
+    pub type NoticeFeed = origin_driver::NoticeFeed<AsyncStd>;
     /// Consul: own registrations and typed calls.
     pub type Consul = origin_driver::Consul<AsyncStd>;
     /// An own registration.
@@ -160,6 +165,10 @@ pub mod smol {
     pub type Builder = origin_driver::Builder<Smol>;
     /// A handle on one service.
     pub type Upstream = origin_driver::Upstream<Smol>;
+    /// What an incoming request hands on to the calls made for it: [`Client::carried`].
+    pub type Carried = origin_driver::Carried<Smol>;
+    /// Everything a client has to say from now on: [`Client::notice_feed`].
+    pub type NoticeFeed = origin_driver::NoticeFeed<Smol>;
     /// Consul: own registrations and typed calls.
     pub type Consul = origin_driver::Consul<Smol>;
     /// An own registration.

@@ -138,9 +138,10 @@ pub use origin_driver::core::ops::secrets::Secret;
 pub use origin_driver::core::ops::storage::{Object, Written};
 pub use origin_driver::core::s3::{UploadOptions, Uploaded};
 pub use origin_driver::core::snapshot::{Health, Snapshot};
+pub use origin_driver::core::trace;
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
 pub use origin_driver::{
-    CallbackError, CheckTarget, Streaming, Update, Warmed, WatchStatus, command_check,
+    CallbackError, CheckTarget, Heard, Streaming, Update, Warmed, WatchStatus, command_check,
 };
 pub use origin_driver::{
     Expect, Expectations, Identity, Roots, TlsChange, TlsFailure, TlsFiles, Verify,
@@ -153,6 +154,10 @@ pub type Client = origin_driver::Client<Blocking>;
 pub type Builder = origin_driver::Builder<Blocking>;
 /// A handle on one service.
 pub type Upstream = origin_driver::Upstream<Blocking>;
+/// What an incoming request hands on to the calls made for it: [`Client::carried`].
+pub type Carried = origin_driver::Carried<Blocking>;
+/// Everything a client has to say from now on: [`Client::notice_feed`].
+pub type NoticeFeed = origin_driver::NoticeFeed<Blocking>;
 /// Consul: own registrations and typed calls.
 pub type Consul = origin_driver::Consul<Blocking>;
 /// An own registration.

@@ -117,6 +117,8 @@
 
 mod connect;
 mod runtime;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use origin_driver::core;
 pub use origin_driver::core::config::{Config, Policy};
@@ -128,9 +130,10 @@ pub use origin_driver::core::ops::secrets::Secret;
 pub use origin_driver::core::ops::storage::{Object, Written};
 pub use origin_driver::core::s3::{UploadOptions, Uploaded};
 pub use origin_driver::core::snapshot::{Health, Snapshot};
+pub use origin_driver::core::trace;
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
 pub use origin_driver::{
-    CallbackError, CheckTarget, Streaming, Update, Warmed, WatchStatus, command_check,
+    CallbackError, CheckTarget, Heard, Streaming, Update, Warmed, WatchStatus, command_check,
 };
 pub use origin_driver::{
     Expect, Expectations, Identity, Roots, TlsChange, TlsFailure, TlsFiles, Verify,
@@ -143,6 +146,10 @@ pub type Client = origin_driver::Client<Tokio>;
 pub type Builder = origin_driver::Builder<Tokio>;
 /// A handle on one service.
 pub type Upstream = origin_driver::Upstream<Tokio>;
+/// What an incoming request hands on to the calls made for it: [`Client::carried`].
+pub type Carried = origin_driver::Carried<Tokio>;
+/// Everything a client has to say from now on: [`Client::notice_feed`].
+pub type NoticeFeed = origin_driver::NoticeFeed<Tokio>;
 /// Consul: own registrations and typed calls.
 pub type Consul = origin_driver::Consul<Tokio>;
 /// An own registration.

@@ -51,6 +51,11 @@ impl Runtime for Tokio {
         Ok(Tokio { epoch: tokio::time::Instant::now(), pool, tls, limit })
     }
 
+    #[cfg(feature = "tower")]
+    fn carried() -> Option<origin_driver::Carried<Tokio>> {
+        crate::tower::present()
+    }
+
     fn now(&self) -> Time {
         Time::ZERO.plus(self.epoch.elapsed())
     }

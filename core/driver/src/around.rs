@@ -7,7 +7,6 @@ use bytes::Bytes;
 use origin_core::config::ConsulTlsConfig;
 use origin_core::discovery::Surroundings;
 use origin_core::identity::files::Content;
-use origin_core::s3::{Place, Settings};
 use origin_core::{Address, Config, ConfigError};
 
 use crate::carry::Carrier;

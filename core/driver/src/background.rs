@@ -81,7 +81,10 @@ impl<R: AsyncRuntime> Post<R> {
         }
         loop {
             match hub.poll_job(now, None, Time::NEVER) {
-                Poll::Wait(at) => return checks.min(sharing).min(at).min(swept).min(second),
+                Poll::Wait(at) => {
+                    hub.speak_late(now);
+                    return checks.min(sharing).min(at).min(swept).min(second);
+                }
                 Poll::Run(job) => fetch(hub, *job),
             }
         }

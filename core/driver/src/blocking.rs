@@ -22,6 +22,7 @@ pub use crate::download::blocking::get;
 use crate::flight::{Exchanged, Flight, Next, Shot};
 use crate::guards::JobGuard;
 use crate::hub::{Hub, Slot, lock};
+use crate::observe;
 use crate::response::Streaming;
 use crate::runtime::Runtime;
 use crate::sharing::ShareGuard;
@@ -126,7 +127,10 @@ pub fn run<R: BlockingRuntime, F: Flow>(
                     token(hub, slot);
                 }
                 match flow.next(reply)? {
-                    Step::Done(output) => return Ok(output),
+                    Step::Done(output) => {
+                        observe::remark(flow.remark());
+                        return Ok(output);
+                    }
                     Step::Send(request) => request,
                 }
             }

@@ -14,6 +14,7 @@ use origin_core::ops::storage::{Object, SERVICE, Streams};
 use origin_core::ops::{Caller, Composer, Flow};
 use origin_core::s3;
 use origin_core::snapshot::Snapshot;
+use origin_core::trace::TraceContext;
 use origin_core::{Config, ConfigError, Correlation, Error, Secret};
 
 use crate::around;
@@ -24,6 +25,8 @@ use crate::download::Download;
 use crate::expect::{Expect, Expectations};
 use crate::hub::{Customs, Hub};
 use crate::identity::Identity;
+use crate::observe::bell::Bell;
+use crate::observe::context::Source;
 use crate::origin_vault::Purse;
 use crate::own::{self, Own, Start};
 use crate::request::Upstream;
@@ -63,6 +66,7 @@ impl<R: Runtime> Client<R> {
             expect: Expectations::new(),
             customs: Customs::new(),
             trouble: None,
+            trace_source: None,
             runtime: std::marker::PhantomData,
         }
     }
@@ -241,6 +245,7 @@ pub struct Builder<R> {
     customs: Customs,
     /// What was found wrong on the way, for [`Builder::build`].
     trouble: Option<ConfigError>,
+    trace_source: Option<Source>,
     runtime: std::marker::PhantomData<fn() -> R>,
 }
 
@@ -427,6 +432,19 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Who knows in which trace the program is at this moment, for calls that are given none: a
+    /// bridge to a tracing library, which tells the ids of its current span. It is asked before
+    /// each attempt, on the thread that makes it and outside of every lock, once beside the span of
+    /// the attempt and once in it; it must be quick.
+    #[must_use]
+    pub fn trace_source(
+        mut self,
+        source: impl Fn() -> Option<TraceContext> + Send + Sync + 'static,
+    ) -> Self {
+        self.trace_source = Some(Source(Arc::new(source)));
+        self
+    }
+
     /// Checks everything and builds the client. No connection is made and no thread started.
     ///
     /// # Errors
@@ -452,13 +470,16 @@ impl<R: Runtime> Builder<R> {
         })
         .map_err(|error| own::named(self.config.identity.as_ref(), error))?;
         let (now, wall) = (runtime.now(), runtime.wall());
-        let own = Own::new(now, wall, &self.config, start, self.service_token.as_ref())?;
+        let bell = Arc::new(Bell::default());
+        let own = Own::new(now, wall, &self.config, start, self.service_token.as_ref(), &bell)?;
         // The driver is where randomness enters: once, here, unless the user chose a seed.
         let seed =
             self.config.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
         let (token, customs) = (self.token, self.customs);
-        let mut hub = Hub::new(runtime, self.config, seed, token, customs, carrier, (papers, own))?;
+        let mut hub =
+            Hub::new(runtime, self.config, seed, token, customs, carrier, (papers, own, bell))?;
         hub.purse = Purse::of(self.origin_vault);
+        hub.trace_source = self.trace_source;
         Ok(Client { hub: Arc::new(hub) })
     }
 }

@@ -8,12 +8,15 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use origin_core::call::{AttemptId, Choice, Ticket, Why};
+use origin_core::config::TraceRule;
 use origin_core::error::{Failure, Skipped};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::request::{AttemptReport, Ids};
 use origin_core::{Action, Call, Error, Event, Report, Request, Time, Verdict};
 
 use crate::hub::{Hub, Slot, lock};
+use crate::observe::context::{self, Numbers};
+use crate::observe::{Going, Sight};
 use crate::runtime::Runtime;
 
 /// What the driver has to do next.
@@ -69,6 +72,8 @@ pub(crate) struct Flight<R: Runtime> {
     /// Attempts out beside the current one; hardly ever any.
     others: Vec<Current>,
     over: bool,
+    /// What is seen of it from outside.
+    sight: Sight,
 }
 
 struct Current {
@@ -84,11 +89,29 @@ impl<R: Runtime> Flight<R> {
             let number = lock(&slot.service).profile_number(name);
             request.spec.profile = number.unwrap_or_default();
         }
+        if let Some(carried) = R::carried() {
+            carried.apply(&hub, &slot, &mut request);
+        }
         let number = hub.call_number();
         let call = Call::new(request.spec, hub.seed, number).abreast(R::ABREAST);
         let (ids, began, seen) = (None, Time::ZERO, Time::ZERO);
         let (trail, current, others, over) = (Vec::new(), None, Vec::new(), false);
-        Flight { hub, slot, request, call, number, ids, began, seen, trail, current, others, over }
+        let sight = Sight::default();
+        Flight {
+            hub,
+            slot,
+            request,
+            call,
+            number,
+            ids,
+            began,
+            seen,
+            trail,
+            current,
+            others,
+            over,
+            sight,
+        }
     }
 
     /// Starts the call's clock, which goes on if it was started before. First of all.
@@ -97,6 +120,7 @@ impl<R: Runtime> Flight<R> {
         if self.began == Time::ZERO {
             self.began = now;
             self.call = self.call.asked(now);
+            self.sight.open(&self.slot.name, &self.request);
         }
         now
     }
@@ -186,7 +210,13 @@ impl<R: Runtime> Flight<R> {
         self.step_at(now, event)
     }
 
-    fn step_at(&mut self, mut now: Time, mut event: Event) -> Next {
+    fn step_at(&mut self, now: Time, event: Event) -> Next {
+        let next = self.stepped(now, event);
+        self.hub.speak();
+        next
+    }
+
+    fn stepped(&mut self, mut now: Time, mut event: Event) -> Next {
         loop {
             self.seen = now;
             let mut service = lock(&self.slot.service);
@@ -209,13 +239,16 @@ impl<R: Runtime> Flight<R> {
                     });
                     let place = service.label(to);
                     let until = deadline.at;
-                    let told =
-                        service.told(self.request.spec.profile, attempt, now.until(until), ids);
+                    let profile = self.request.spec.profile;
+                    let mut told = service.told(profile, attempt, now.until(until), ids);
+                    let (rule, of) = (service.traces(profile), self.call.most(&service));
                     drop(service);
+                    self.repeated(event, now, now);
                     let current = Current { attempt, why, sent: now, place };
                     self.others.extend(self.current.replace(current));
                     match target {
                         Some(to) => {
+                            self.show(attempt, of, &to.0, rule, &mut told);
                             return Next::Send(Shot { attempt, to, told, until, wake });
                         }
                         None => {
@@ -229,7 +262,13 @@ impl<R: Runtime> Flight<R> {
                     }
                 }
                 Action::Park { until, epoch } => return Next::Park { until, epoch },
-                Action::WaitUntil(until) => return Next::WaitUntil(until),
+                Action::WaitUntil(until) => {
+                    drop(service);
+                    if self.current.is_none() && self.others.is_empty() {
+                        self.repeated(event, now, until);
+                    }
+                    return Next::WaitUntil(until);
+                }
                 Action::Cancel(attempt) => {
                     drop(service);
                     self.note(now, attempt, given_up(Fault::Stalled));
@@ -239,6 +278,7 @@ impl<R: Runtime> Flight<R> {
                     drop(service);
                     self.outrun(now);
                     self.over = true;
+                    self.sight.answered(self.call.last(), self.trail.len());
                     return Next::Answered(ticket);
                 }
                 Action::Done(Verdict::Failed { why, until }) => {
@@ -248,7 +288,9 @@ impl<R: Runtime> Flight<R> {
                     let discovery = service.discovery_error();
                     drop(service);
                     self.outrun(now);
-                    return Next::Failed(self.error(now, why, until, known, discovery, skipped));
+                    let error = self.error(now, why, until, known, discovery, skipped);
+                    self.sight.failed(&error);
+                    return Next::Failed(error);
                 }
             }
         }
@@ -267,7 +309,44 @@ impl<R: Runtime> Flight<R> {
         self.current.is_some() || !self.others.is_empty()
     }
 
+    /// An attempt is about to be sent: says so, and in which trace it stands.
+    fn show(
+        &mut self,
+        attempt: AttemptId,
+        of: u8,
+        uri: &Uri,
+        rule: TraceRule,
+        told: &mut Option<HeaderMap>,
+    ) {
+        let name = &*self.slot.name;
+        let place = self.current.as_ref().and_then(|current| current.place.as_ref());
+        let cluster = place.map_or("?", |(cluster, _)| cluster);
+        let why = self.current.as_ref().map_or(Choice::Preferred, |current| current.why);
+        let going = Going { attempt, of, uri, cluster, why };
+        self.sight.attempt(name, &self.request, &going);
+        let nth = (self.trail.len() as u64) << 8 | u64::from(attempt.0);
+        let numbers = Numbers { seed: self.hub.seed, call: self.number, nth };
+        let (sight, source) = (&self.sight, self.hub.trace_source.as_ref());
+        let within = |ask: &dyn Fn() -> _| sight.within(attempt, ask);
+        let trace = context::tell(&self.request, rule, source, numbers, told, within);
+        let ids = self.ids.get_or_insert_default();
+        ids.trace = trace;
+        if self.sight.is_open() {
+            self.sight.sent(name, &self.request, ids, &going);
+        }
+    }
+
+    /// Something is to follow: if it is the repeat of what has just ended, says so.
+    #[inline]
+    fn repeated(&self, event: Event, now: Time, until: Time) {
+        if let (Event::Finished(attempt, outcome), Some(ids)) = (event, &self.ids) {
+            self.sight.repeated(&self.slot.name, ids, (attempt, outcome), (now, until));
+        }
+    }
+
     fn note(&mut self, now: Time, attempt: AttemptId, outcome: Outcome) {
+        let ids = self.ids.get_or_insert_default();
+        self.sight.ended(&self.slot.name, &self.request, ids, attempt, outcome);
         let ended = match self.others.iter().position(|other| other.attempt == attempt) {
             Some(place) => Some(self.others.swap_remove(place)),
             None => self.current.take(),
@@ -353,6 +432,8 @@ impl<R: Runtime> Drop for Flight<R> {
             if service.epoch() != epoch {
                 self.slot.moved.notify(usize::MAX);
             }
+            drop(service);
+            self.hub.speak();
         }
     }
 }

@@ -19,6 +19,7 @@ use origin_core::{Config, ConfigError, Time};
 use crate::expect::{Target, target};
 use crate::hub::{Hub, Slot, lock};
 use crate::identity::{Chain, Form, Identity, Piece};
+use crate::observe::bell::{Bell, Noted};
 use crate::realm::{Credentials, Place, Places, RealmChange};
 use crate::roots::Roots;
 use crate::runtime::Runtime;
@@ -29,7 +30,7 @@ type Placed = (Arc<str>, Vec<Target>);
 
 /// What a client follows.
 pub(crate) struct Following {
-    machine: Mutex<Followed>,
+    machine: Noted<Followed>,
     /// Services reached over Connect, by their names here.
     placed: Mutex<BTreeMap<Arc<str>, Placed>>,
     /// Held over putting certificates in force, so that what comes later stays.
@@ -48,18 +49,23 @@ impl Following {
         seed: u64,
         around: &Surroundings,
         used: Option<u64>,
+        bell: &Arc<Bell>,
     ) -> Result<Option<Following>, ConfigError> {
         let consul = config.discovery.as_ref().and_then(|discovery| discovery.consul.as_ref());
         let Some(consul) = consul.filter(|consul| consul.enabled) else { return Ok(None) };
         let path = "discovery.consul";
         let rules = followed::Rules::of(consul, path, |name| around.variable(name))?;
         Ok(rules.map(|rules| Following {
-            machine: Mutex::new(Followed::new(now, rules, used, seed)),
+            machine: Noted::new(Followed::new(now, rules, used, seed), bell),
             placed: Mutex::default(),
             turn: Mutex::default(),
             ready: false.into(),
             suggested: Mutex::default(),
         }))
+    }
+
+    pub(crate) fn machine(&self) -> &Noted<Followed> {
+        &self.machine
     }
 
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Followed) -> T) -> T {

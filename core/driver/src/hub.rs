@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use event_listener::Event;
 use origin_core::config::Rules;
@@ -25,6 +25,9 @@ use crate::carry::Carrier;
 use crate::consul::Desk;
 use crate::custom::{Custom, Threads};
 use crate::followed::Following;
+use crate::observe::Voice;
+use crate::observe::bell::{Bell, Lock, Noted};
+use crate::observe::context::Source;
 use crate::origin_vault::Purse;
 use crate::own::Own;
 use crate::runtime::Runtime;
@@ -35,14 +38,14 @@ use crate::watch::Watchers;
 
 /// Locks, whatever happened to an earlier holder: the machines have no invariant that a panic
 /// of a driver could break half-way, since each step is one call.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn lock<L: Lock>(mutex: &L) -> L::Held<'_> {
+    mutex.hold()
 }
 
 /// One service of a client.
 pub struct Slot {
     /// Its machine.
-    pub(crate) service: Mutex<Service>,
+    pub(crate) service: Noted<Service>,
     /// Notified when its epoch moves.
     pub(crate) moved: Event,
     pub(crate) name: Arc<str>,
@@ -71,11 +74,16 @@ pub struct Slot {
 }
 
 impl Slot {
-    pub(crate) fn new(service: Service, discovered: bool, memory: Memory) -> Slot {
+    pub(crate) fn new(
+        service: Service,
+        discovered: bool,
+        memory: Memory,
+        bell: &Arc<Bell>,
+    ) -> Slot {
         Slot {
             name: service.name().clone(),
             checked: service.rules().checks.on().into(),
-            service: Mutex::new(service),
+            service: Noted::new(service, bell),
             moved: Event::new(),
             mesh: None,
             bearer: false,
@@ -115,7 +123,7 @@ pub struct Hub<R> {
     pub(crate) storage: Signing,
     /// The session with the other Origin vault.
     pub(crate) purse: Purse,
-    pub(crate) directory: Option<Mutex<Directory>>,
+    pub(crate) directory: Option<Noted<Directory>>,
     /// Consul for the application, where it is configured.
     pub(crate) desk: Option<Desk>,
     /// What is followed in Consul beside services, if anything is.
@@ -133,6 +141,12 @@ pub struct Hub<R> {
     pub(crate) closing: AtomicBool,
     /// Notified when what is under way beside calls is to end.
     pub(crate) closed: Arc<Event>,
+    /// Rung when a machine has something to say.
+    pub(crate) bell: Arc<Bell>,
+    /// How far that is logged.
+    pub(crate) voice: Voice,
+    /// Who knows the ids of the current span.
+    pub(crate) trace_source: Option<Source>,
     /// Notified when a background should look again, also because the client was dropped.
     pub(crate) news: Arc<Event>,
     /// Whether there is a background task.
@@ -148,16 +162,16 @@ impl<R: Runtime> Hub<R> {
         token: Option<Secret>,
         customs: Customs,
         carrier: Carrier,
-        (papers, own): (Option<u64>, Own),
+        (papers, own, bell): (Option<u64>, Own, Arc<Bell>),
     ) -> Result<Hub<R>, ConfigError> {
         let around = around::surroundings(&config);
-        let directory = Directory::new(&config, seed, &around)?.map(Mutex::new);
-        let desk = Desk::new(runtime.now(), &config, seed, &around)?;
-        let following = Following::new(runtime.now(), &config, seed, &around, papers)?;
+        let directory = Directory::new(&config, seed, &around)?.map(|d| Noted::new(d, &bell));
+        let desk = Desk::new(runtime.now(), &config, seed, &around, &bell)?;
+        let following = Following::new(runtime.now(), &config, seed, &around, papers, &bell)?;
         let sharing = Sharing::of(&config)?;
-        let second = Second::of(&config, seed)?;
-        let vault = Vault::new(&config, seed, token.as_ref())?;
-        let storage = Signing::new(Begun::new(runtime.now(), &config)?);
+        let second = Second::of(&config, seed, &bell)?;
+        let vault = Vault::new(&config, seed, token.as_ref(), &bell)?;
+        let storage = Signing::new(Begun::new(runtime.now(), &config)?, &bell);
         let hub = Hub {
             runtime: Arc::new(runtime),
             seed,
@@ -177,6 +191,9 @@ impl<R: Runtime> Hub<R> {
             carrier: Arc::new(carrier),
             closing: AtomicBool::new(false),
             closed: Arc::new(Event::new()),
+            bell,
+            voice: Voice::default(),
+            trace_source: None,
             news: Arc::new(Event::new()),
             #[cfg(feature = "hyper")]
             background: false.into(),
@@ -299,7 +316,7 @@ impl<R: Runtime> Hub<R> {
             sharing.with(now, &mut service)?;
         }
         let bearer = self.own.names(name);
-        let slot = Slot { mesh, bearer, ..Slot::new(service, discovered, memory) };
+        let slot = Slot { mesh, bearer, ..Slot::new(service, discovered, memory, &self.bell) };
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry(slot.name.clone()).or_insert_with(|| Arc::new(slot)).clone();
         drop(slots);
@@ -402,6 +419,12 @@ impl<R: Runtime> Hub<R> {
     /// Brings the result of a job back, tells every service, and wakes who waits. Returns whether
     /// another exchange follows at once.
     pub(crate) fn finish_job(&self, id: JobId, outcome: JobOutcome) -> bool {
+        let more = self.job_finished(id, outcome);
+        self.speak();
+        more
+    }
+
+    fn job_finished(&self, id: JobId, outcome: JobOutcome) -> bool {
         let mut outcome = Some(outcome);
         if let Some(more) = self.identity_done(id, &mut outcome) {
             return more;
@@ -570,6 +593,8 @@ impl<R> Drop for Hub<R> {
     fn drop(&mut self) {
         self.closed.notify(usize::MAX);
         self.news.notify(usize::MAX);
+        self.bell.moved.notify(usize::MAX);
+        self.voice.finish();
         for slot in self.slots.get_mut().unwrap_or_else(PoisonError::into_inner).values() {
             slot.watchers.wake();
         }

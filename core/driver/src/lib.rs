@@ -25,6 +25,7 @@
 //! | `sharing.rs` | breaker knowledge shared with other nodes: polling, results |
 //! | `cache/` | remembered answers around one call, here and in Redis |
 //! | `download.rs`, `upload.rs` | objects read to their end, and written, over broken connections |
+//! | `observe/` | notices for subscribers and logs, lines and spans of calls, traces |
 //! | `roots.rs`, `identity.rs`, `expect.rs`, `secure.rs` | certificates as applications give them, and exchange them |
 //! | `tls/` | how they are enforced, shared by all adapters (feature `rustls`) |
 //! | `hyper.rs`, `watched.rs` | connections shared by the async adapters |
@@ -175,6 +176,7 @@ mod hub;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 mod identity;
+mod observe;
 mod origin_vault;
 mod own;
 mod realm;
@@ -203,6 +205,8 @@ pub use download::Download;
 pub use expect::{Expect, Expectations, Verify};
 pub use hub::{Hub, Slot};
 pub use identity::{Identity, TlsFiles};
+pub use observe::carried::Carried;
+pub use observe::feed::{Blocking, Heard, NoticeFeed};
 pub use realm::Realms;
 pub use request::{RequestBuilder, Upstream};
 pub use response::Streaming;

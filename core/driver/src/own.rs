@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -19,6 +19,7 @@ use origin_core::{Config, ConfigError, Error, Time, Wall};
 use crate::client::Client;
 use crate::hub::{Hub, Slot, lock};
 use crate::identity::{Chain, Form, Identity, Piece};
+use crate::observe::bell::{Bell, Noted};
 use crate::roots::Roots;
 use crate::runtime::Runtime;
 use crate::secure::TlsChange;
@@ -37,7 +38,7 @@ pub(crate) struct Start {
 
 /// The identity of a client.
 pub(crate) struct Own {
-    desk: Mutex<Desk>,
+    pub(crate) desk: Noted<Desk>,
     /// When a call should look, in nanoseconds: keeps the lock of the desk off calls.
     due: AtomicU64,
     /// Whether there is no token at the moment.
@@ -113,6 +114,7 @@ impl Own {
         config: &Config,
         start: Start,
         given: Option<&Secret>,
+        bell: &Arc<Bell>,
     ) -> Result<Own, ConfigError> {
         let refuse = |field: &str, reason: &str| {
             Err(ConfigError::new(format!("{PATH}.{field}"), reason.to_owned()))
@@ -148,7 +150,7 @@ impl Own {
             due: AtomicU64::new(0),
             lacking: AtomicBool::new(true),
             force: Mutex::new((roots, identity)),
-            desk: Mutex::new(desk),
+            desk: Noted::new(desk, bell),
         };
         own.note(&lock(&own.desk), now, wall);
         Ok(own)
@@ -159,7 +161,7 @@ impl Own {
     }
 
     /// What calls look at without the lock, which is held.
-    fn note(&self, desk: &MutexGuard<'_, Desk>, now: Time, wall: Wall) {
+    fn note(&self, desk: &Desk, now: Time, wall: Wall) {
         self.lacking.store(!desk.holds_token(wall), Ordering::Release);
         self.due.store(desk.due(now, wall).as_nanos(), Ordering::Release);
     }

@@ -64,6 +64,7 @@ impl<R: Runtime> Hub<R> {
         *present = Arc::new(next);
         drop(present);
         self.news.notify(usize::MAX);
+        self.speak();
         Ok(())
     }
 }

@@ -14,11 +14,13 @@ use origin_core::policy::balance::hash;
 use origin_core::policy::queue::Priority;
 use origin_core::rng::Pcg32;
 use origin_core::service::Order;
+use origin_core::trace::TraceContext;
 use origin_core::{Correlation, Error, Request, Response};
 use serde::Serialize;
 
 use crate::cache::Second;
 use crate::hub::{Hub, Slot};
+use crate::observe::carried::Carried;
 use crate::response::Streaming;
 use crate::runtime::{Runtime, Warmed};
 
@@ -66,7 +68,7 @@ impl<R: Runtime> Upstream<R> {
             Err(mistake) => (PathAndQuery::from_static("/"), Some(mistake)),
         };
         let upstream = self.clone();
-        RequestBuilder { upstream, request: Request::new(method, path), mistake }
+        RequestBuilder { upstream, request: Request::new(method, path), mistake, carried: None }
     }
 
     /// Gives an order to the breakers of the endpoints at `address`; returns how many there are.
@@ -76,6 +78,8 @@ impl<R: Runtime> Upstream<R> {
         let endpoints: Vec<_> = service.endpoints_at(address).collect();
         let given = endpoints.into_iter().filter(|id| service.order(now, *id, order)).count();
         self.slot.told(&mut service, &self.hub.news);
+        drop(service);
+        self.hub.speak();
         given
     }
 
@@ -83,6 +87,7 @@ impl<R: Runtime> Upstream<R> {
     pub fn order_service(&self, order: Order) {
         let now = self.hub.runtime.now();
         crate::hub::lock(&self.slot.service).order_service(now, order);
+        self.hub.speak();
     }
 
     /// Forgets where the service runs, in memory, in Redis and in the snapshot, in every datacenter
@@ -187,6 +192,7 @@ pub struct RequestBuilder<R: Runtime> {
     upstream: Upstream<R>,
     request: Request,
     mistake: Option<String>,
+    pub(crate) carried: Option<Carried<R>>,
 }
 
 impl<R: Runtime> fmt::Debug for RequestBuilder<R> {
@@ -358,6 +364,15 @@ impl<R: Runtime> RequestBuilder<R> {
         self
     }
 
+    /// In which trace this call stands, as an incoming request said it: attempts say that they
+    /// belong there, each as a span of its own, unless `propagate.trace` is off. Without one the
+    /// source of the client is asked ([`Builder::trace_source`](crate::Builder::trace_source)).
+    #[must_use]
+    pub fn trace(mut self, context: TraceContext) -> Self {
+        self.request.trace = Some(Box::new(context));
+        self
+    }
+
     /// Largest response body of this call in bytes, instead of `limits.body`.
     #[must_use]
     pub fn max_body(mut self, bytes: u64) -> Self {
@@ -467,6 +482,9 @@ impl<R: Runtime> RequestBuilder<R> {
             return R::ready(Err(error));
         }
         let Upstream { hub, slot } = self.upstream;
+        if let Some(carried) = self.carried {
+            carried.apply(&hub, &slot, &mut self.request);
+        }
         R::call(hub, slot, self.request)
     }
 
@@ -478,6 +496,9 @@ impl<R: Runtime> RequestBuilder<R> {
         }
         self.request.spec.streamed = true;
         let Upstream { hub, slot } = self.upstream;
+        if let Some(carried) = self.carried {
+            carried.apply(&hub, &slot, &mut self.request);
+        }
         R::stream(hub, slot, self.request)
     }
 }

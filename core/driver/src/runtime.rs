@@ -17,6 +17,7 @@ use crate::download::Download;
 use crate::expect::Expectations;
 use crate::hub::{Hub, Slot};
 use crate::identity::Identity;
+use crate::observe::carried::Carried;
 use crate::realm::Realms;
 use crate::roots::Roots;
 use crate::secure::{TlsChange, TlsFailure};
@@ -108,6 +109,11 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     /// that to the application, so there this does nothing.
     fn attend(hub: &Arc<Hub<Self>>) {
         let _ = hub;
+    }
+
+    /// For whom calls are made at this moment, where an adapter knows that of the present task.
+    fn carried() -> Option<Carried<Self>> {
+        None
     }
 
     /// Waits until own registrations are as `goal` says, or until `until`, and carries what is

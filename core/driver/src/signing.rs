@@ -3,10 +3,10 @@
 //! decided in the core.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use origin_core::job::{JobId, JobOutcome, Poll};
-use origin_core::notice::Notice;
+use origin_core::notice::{Notice, Notices};
 use origin_core::ops::storage::{Keys, Storage};
 use origin_core::s3::rotation::Rotation;
 use origin_core::s3::{Place, Settings};
@@ -14,13 +14,40 @@ use origin_core::{Config, ConfigError, Time};
 
 use crate::client::Client;
 use crate::hub::{Hub, lock};
+use crate::observe::bell::{Bell, Noted, Speaks};
 use crate::runtime::Runtime;
 
 /// The settings of storage, with what follows their files.
 pub(crate) struct Signing {
     settings: RwLock<Arc<Settings>>,
-    rotation: Mutex<Option<Rotation>>,
+    pub(crate) rotation: Noted<Follower>,
     followed: AtomicBool,
+}
+
+/// What follows the files, if there are any, and what was said by those before it.
+#[derive(Default)]
+pub(crate) struct Follower {
+    machine: Option<Rotation>,
+    before: Notices,
+}
+
+impl Follower {
+    /// Another machine, or none, goes on from here.
+    fn replace(&mut self, machine: Option<Rotation>) {
+        if let Some(last) = &mut self.machine {
+            last.exchange_notices(&mut self.before);
+        }
+        self.machine = machine;
+        if let Some(next) = &mut self.machine {
+            next.exchange_notices(&mut self.before);
+        }
+    }
+}
+
+impl Speaks for Follower {
+    fn said(&mut self) -> &Notices {
+        self.machine.as_ref().map_or(&self.before, Rotation::notices)
+    }
 }
 
 /// What a configuration says of storage, ready to be put in force.
@@ -40,11 +67,11 @@ impl Begun {
 }
 
 impl Signing {
-    pub(crate) fn new(Begun(settings, rotation): Begun) -> Signing {
+    pub(crate) fn new(Begun(settings, rotation): Begun, bell: &Arc<Bell>) -> Signing {
         Signing {
             followed: rotation.is_some().into(),
             settings: RwLock::new(settings),
-            rotation: Mutex::new(rotation),
+            rotation: Noted::new(Follower { machine: rotation, ..Follower::default() }, bell),
         }
     }
 
@@ -52,7 +79,7 @@ impl Signing {
     pub(crate) fn replace(&self, Begun(settings, rotation): Begun) {
         let mut present = lock(&self.rotation);
         self.followed.store(rotation.is_some(), Ordering::Relaxed);
-        *present = rotation;
+        present.replace(rotation);
         self.set(settings);
     }
 
@@ -73,20 +100,22 @@ impl Signing {
         if !self.is_followed() {
             return Poll::Wait(Time::NEVER);
         }
-        lock(&self.rotation).as_mut().map_or(Poll::Wait(Time::NEVER), |machine| machine.poll(now))
+        lock(&self.rotation)
+            .machine
+            .as_mut()
+            .map_or(Poll::Wait(Time::NEVER), |machine| machine.poll(now))
     }
 
     pub(crate) fn done(&self, now: Time, id: JobId, outcome: JobOutcome) {
         // Locked until they are in force: those of a reconfiguration are newer.
         let mut rotation = lock(&self.rotation);
-        if let Some(settings) = rotation.as_mut().and_then(|it| it.done(now, id, outcome)) {
+        if let Some(settings) = rotation.machine.as_mut().and_then(|it| it.done(now, id, outcome)) {
             self.set(Arc::new(settings));
         }
     }
 
     pub(crate) fn notices(&self) -> Vec<Notice> {
-        let rotation = lock(&self.rotation);
-        rotation.iter().flat_map(|machine| machine.notices().since(0).cloned()).collect()
+        lock(&self.rotation).said().since(0).cloned().collect()
     }
 }
 

@@ -129,7 +129,10 @@ impl<R: BlockingRuntime> Post<R> {
         started?;
         loop {
             match hub.poll_job(now, None, Time::NEVER) {
-                Poll::Wait(at) => return Ok(checks.min(sharing).min(at).min(swept).min(second)),
+                Poll::Wait(at) => {
+                    hub.speak_late(now);
+                    return Ok(checks.min(sharing).min(at).min(swept).min(second));
+                }
                 Poll::Run(job) => fetch(hub, *job)?,
             }
         }

@@ -2,7 +2,7 @@
 //! due, who is told, and how a call waits for a token. When there is one, when it is renewed and
 //! what is worth waiting for is decided in the core.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use origin_core::discovery::directory::Resolution;
 use origin_core::job::{JobId, JobOutcome, Poll};
@@ -15,11 +15,12 @@ use origin_core::{Address, Config, ConfigError, Secret, Time};
 
 use crate::client::Client;
 use crate::hub::{Hub, Slot, lock};
+use crate::observe::bell::{Bell, Noted};
 use crate::runtime::Runtime;
 
 /// The desk of a client whose configuration has `[vault]`.
 pub(crate) struct Vault {
-    desk: Mutex<Desk>,
+    desk: Noted<Desk>,
 }
 
 /// What a call that needs a token has to do before it goes on.
@@ -38,6 +39,7 @@ impl Vault {
         config: &Config,
         seed: u64,
         given: Option<&Secret>,
+        bell: &Arc<Bell>,
     ) -> Result<Option<Vault>, ConfigError> {
         let Some(vault) = &config.vault else { return Ok(None) };
         let rules = Rules::of(vault, "vault", |name| std::env::var(name).ok())?;
@@ -45,7 +47,11 @@ impl Vault {
             None => rules,
             Some(token) => rules.given(token.clone(), "vault")?,
         };
-        Ok(Some(Vault { desk: Mutex::new(Desk::new(rules, seed)) }))
+        Ok(Some(Vault { desk: Noted::new(Desk::new(rules, seed), bell) }))
+    }
+
+    pub(crate) fn machine(&self) -> &Noted<Desk> {
+        &self.desk
     }
 
     /// Whether it has to be told where the service is.

@@ -399,8 +399,9 @@ impl Call {
         service.profile(self.spec.profile)
     }
 
-    /// Attempts in all.
-    pub(super) fn most(&self, service: &Service) -> u8 {
+    /// Attempts it has in all, the first included.
+    #[must_use]
+    pub fn most(&self, service: &Service) -> u8 {
         match self.spec.max_attempts {
             0 => self.rules(service).max_attempts,
             own => own.min(16),

@@ -314,6 +314,7 @@ impl Config {
         if let Some(all) = &self.cache {
             cache::Settings::of(all, "cache")?;
         }
+        self.log.compile("log")?;
         self.check_sharing()?;
         for (name, service) in &self.services {
             let path = format!("services.{name}");

@@ -25,6 +25,7 @@ pub mod identity;
 pub mod knowledge;
 pub mod latency;
 pub mod lint;
+pub mod log;
 pub mod outlier;
 pub mod policy;
 pub mod presets;
@@ -73,10 +74,11 @@ pub use identity::IdentityConfig;
 pub use knowledge::{KnowledgeConfig, KnowledgeMode};
 pub use latency::LatencyConfig;
 pub use lint::Warning;
+pub use log::LogConfig;
 pub use outlier::OutlierConfig;
 pub use policy::{BudgetConfig, DeadlineConfig, Policy, StallConfig};
 pub use presets::PRESETS;
-pub use propagate::{DeadlineHeader, PropagateConfig};
+pub use propagate::{DeadlineHeader, PropagateConfig, TraceRule};
 pub use queue::QueueConfig;
 pub use rate::{RateConfig, RateMode};
 pub use redis::{RedisConfig, SharedLevelConfig};
@@ -131,6 +133,8 @@ pub struct Config {
     pub cache: Option<CacheConfig>,
     /// Bounds on what peers may send and on pooled connections.
     pub limits: Limits,
+    /// How often a log says the same.
+    pub log: LogConfig,
 }
 
 impl Config {

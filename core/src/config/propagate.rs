@@ -21,6 +21,20 @@ pub enum DeadlineHeader {
     Custom(String),
 }
 
+/// Whether attempts say to which distributed trace they belong (`traceparent`, `tracestate`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TraceRule {
+    /// They do not.
+    Off,
+    /// Where the call belongs to one: the caller gives it, or the program's tracing library.
+    Given,
+    /// Always; a call that belongs to none begins one.
+    #[default]
+    Always,
+}
+
 /// Headers that tell an endpoint how much time an attempt has, which attempt it is, and to what it
 /// belongs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +52,8 @@ pub struct PropagateConfig {
     /// Header for the id of the call itself, the same with every attempt. Default `x-request-id`;
     /// empty: none.
     pub request_header: String,
+    /// The trace that a call belongs to. Default `always`.
+    pub trace: TraceRule,
     /// On the receiving side: whether a peer's deadline is believed. Default `false`: a client
     /// that is not trusted could otherwise cut work short, or ask for an absurdly long time.
     pub accept: bool,
@@ -54,6 +70,7 @@ impl Default for PropagateConfig {
             attempt_header: None,
             correlation_header: "x-correlation-id".to_owned(),
             request_header: "x-request-id".to_owned(),
+            trace: TraceRule::Always,
             accept: false,
             accept_max: Duration::from_secs(3600),
         }

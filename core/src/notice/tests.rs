@@ -35,3 +35,101 @@ fn the_ring_is_bounded_and_its_order_is_visible() {
     assert_eq!(notices.since(999).count(), 1);
     assert!(notices.since(999).all(|n| n.to_string().starts_with("billing: ")));
 }
+
+/// What `docs/OBSERVING.md` says of a name: its levels, and its target.
+fn documented(name: &str) -> (String, String) {
+    let page = include_str!("../../../docs/OBSERVING.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let mut cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+    let quoted = format!("`{name}`");
+    let row = cells.find(|cells| cells[1].contains(&quoted)).unwrap_or_else(|| {
+        panic!("{name} is not documented");
+    });
+    // Of a row of pairs, `a` / `b`, the levels are pairs, too.
+    let (names, levels) = (row[1].split(" / "), row[2].split(" / "));
+    let pairs = levels.clone().count() > 1;
+    let level = names.zip(levels).find(|(names, _)| names.contains(&quoted)).map(|(_, l)| l);
+    let level = if pairs { level.unwrap() } else { row[2] };
+    (level.to_owned(), row[3].to_owned())
+}
+
+#[test]
+fn case_000_20_the_documented_names_levels_and_targets_are_those_of_the_lines() {
+    use crate::policy::breaker::Transition;
+
+    let (a, b): (Arc<str>, Arc<str>) = ("alpha".into(), "http://a".into());
+    let (cluster, endpoint) = (a.clone(), b.clone());
+    let at = |what: &dyn Fn(Arc<str>, Arc<str>) -> Event| what(cluster.clone(), endpoint.clone());
+    let second = Duration::from_secs(1);
+    let failed = |kept| Event::DiscoveryFailed {
+        source: b.clone(),
+        about: None,
+        reason: "no".to_owned(),
+        failures: 1,
+        kept,
+        retry_in: second,
+    };
+    let (service, id): (Arc<str>, Arc<str>) = ("api".into(), "api-1".into());
+    let registered = registry::Event::ServiceRegistered { service, id: id.clone(), again: false };
+    let events = [
+        failed(false),
+        failed(true),
+        Event::DiscoveryLoaded { services: 1, changed: true },
+        Event::DiscoveryLoaded { services: 1, changed: false },
+        Event::DiscoveryStale { age: second },
+        Event::SnapshotFailed { reason: "no".to_owned() },
+        Event::AddressRefused { cluster: a.clone(), reason: "no".to_owned() },
+        Event::EndpointsChanged { added: 1, removed: 0, total: 1 },
+        Event::ClusterHealthCheckFailed { alive: 1, minimum: 2, error: None },
+        Event::ClusterHealthy { alive: 2, minimum: 2, failed_for: second },
+        Event::ServiceWatchError {
+            handler: Handler::ConfigUpdate,
+            number: 1,
+            reason: "no".into(),
+            retry_in: second,
+        },
+        at(&|cluster, endpoint| Event::ConnectionIssue { cluster, endpoint, fault: Fault::Reset }),
+        at(&|cluster, endpoint| Event::BreakerHalfOpened { cluster, endpoint }),
+        at(&|cluster, endpoint| Event::BreakerClosed { cluster, endpoint }),
+        at(&|cluster, endpoint| Event::AdviceEnded { cluster, endpoint }),
+        at(&|cluster, endpoint| Event::AdvisedAgainst {
+            cluster,
+            endpoint,
+            by: 1,
+            of: 2,
+            refused: false,
+        }),
+        Event::ServiceBreaker { change: Transition::Closed { shadow: false } },
+        Event::ServiceBreaker { change: Transition::HalfOpened { shadow: false } },
+        Event::Failover { from: a.clone(), to: a.clone(), reason: Outcome::status(503) },
+        Event::Switched { from: a.clone(), to: a.clone(), failback: false },
+        Event::Switched { from: a.clone(), to: a.clone(), failback: true },
+        Event::Shed { why: Overload::Breaker },
+        Event::RetrySuppressed {
+            cluster: a.clone(),
+            reason: Outcome::status(503),
+            by: Suppressed::Budget { available: 0 },
+        },
+        Event::Reconfigured,
+        Event::Registry { what: registered },
+        Event::Registry { what: registry::Event::RegistrationsHeld { waiting: 1 } },
+        Event::Registry { what: registry::Event::DeregistrationRefused { id } },
+        Event::Vault { what: vault::Event::TokenRenewed { lease: second } },
+        Event::Vault { what: vault::Event::TokenLost { why: vault::Gone::Expired } },
+        Event::Vault { what: vault::Event::TokenExpiring { left: second } },
+        Event::Consul { what: followed::Said::FilesInForce },
+        Event::Consul { what: followed::Said::FilesFailed { reason: "no".into() } },
+        Event::SharedLevel { what: level::Event::WriteRefused { word: "OOM".into() } },
+    ];
+    for event in events {
+        let (level, target) = documented(event.log_name());
+        let mine = format!("{:?}", event.level()).to_lowercase();
+        assert!(level.contains(&mine), "{event:?}: {mine} is not in {level:?}");
+        assert!(target.contains(event.subject().target()), "{event:?}: {target}");
+        let notice = Notice { seq: 0, at: Time::ZERO, service: None, event };
+        assert!(!notice.to_string().is_empty());
+        // Changes of state are never left out.
+        let state = notice.event.log_name().contains("breaker");
+        assert!(!(state && notice.event.is_repeating()));
+    }
+}

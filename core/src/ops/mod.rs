@@ -33,6 +33,11 @@ pub trait Flow: Send + 'static {
         false
     }
 
+    /// What is worth a line in a log once it has succeeded; asked after [`Step::Done`].
+    fn remark(&mut self) -> Option<Remark> {
+        None
+    }
+
     /// What to do next: first with `None`, then with each reply.
     ///
     /// # Errors
@@ -48,6 +53,19 @@ pub trait Flow: Send + 'static {
     fn failed(&mut self, error: Error) -> Result<Request, Error> {
         Err(error)
     }
+}
+
+/// A line of a log about an operation that has succeeded, with its fields (contract 001-102).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remark {
+    /// The line.
+    pub message: &'static str,
+    /// What the call belonged to.
+    pub correlation: Option<Correlation>,
+    /// What was worked on, in bytes.
+    pub file_size: u64,
+    /// How long the service says that it took, or else how long the call took.
+    pub execution_time_ms: f64,
 }
 
 /// What a flow wants. Moved once per request; boxing the request would cost an allocation.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::field::At;
-use crate::config::{ConfigError, DeadlineHeader, PropagateConfig};
+use crate::config::{ConfigError, DeadlineHeader, PropagateConfig, TraceRule};
 use crate::time::nanos;
 
 /// The forms of a deadline on the wire.
@@ -41,6 +41,8 @@ pub struct Settings {
     attempt: Option<Box<str>>,
     correlation: Option<Box<str>>,
     request: Option<Box<str>>,
+    #[serde(default)]
+    trace: TraceRule,
     accept: bool,
     accept_max: Duration,
 }
@@ -95,6 +97,7 @@ impl Settings {
             attempt,
             correlation: named(&config.correlation_header),
             request: named(&config.request_header),
+            trace: config.trace,
             accept: config.accept,
             accept_max: config.accept_max,
         }
@@ -116,6 +119,12 @@ impl Settings {
     #[must_use]
     pub fn id_headers(&self) -> (Option<&str>, Option<&str>) {
         (self.correlation.as_deref(), self.request.as_deref())
+    }
+
+    /// Whether attempts say to which trace they belong.
+    #[must_use]
+    pub const fn trace(&self) -> TraceRule {
+        self.trace
     }
 
     /// What a received value of the deadline header is worth: the span a caller has left, capped.

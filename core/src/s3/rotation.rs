@@ -186,6 +186,11 @@ impl Rotation {
     pub const fn notices(&self) -> &Notices {
         &self.notices
     }
+
+    /// Goes on with other notices: those of the machine that was there before it.
+    pub fn exchange_notices(&mut self, with: &mut Notices) {
+        std::mem::swap(&mut self.notices, with);
+    }
 }
 
 #[cfg(test)]

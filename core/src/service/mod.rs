@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::call::AttemptId;
-use crate::config::Rules;
+use crate::config::{Rules, TraceRule};
 use crate::correlation::header_name;
 use crate::discovery::directory::Resolution;
 use crate::discovery::{Candidate, DiscoveryError};
@@ -199,9 +199,11 @@ impl Service {
         if deadline.is_none() && number.is_none() && *ids == Ids::default() {
             return None;
         }
-        // With room for the host, and for a library that looks whether it is there: a map that is
-        // full grows when it is asked for a place, also for one that is taken.
-        let mut headers = HeaderMap::with_capacity(4);
+        // With room for the host, for the trace that the driver puts there, and for a library that
+        // looks whether the host is there: a map that is full grows when it is asked for a place,
+        // also for one that is taken.
+        let room = if settings.trace() == TraceRule::Off { 4 } else { 6 };
+        let mut headers = HeaderMap::with_capacity(room);
         let (correlation, request) = settings.id_headers();
         for (name, id) in [(correlation, &ids.correlation), (request, &ids.request)] {
             if let (Some(name), Some(id)) = (name.and_then(header_name), id) {
@@ -223,6 +225,18 @@ impl Service {
             tell(name, Text::attempt(u32::from(attempt.0)));
         }
         Some(headers)
+    }
+
+    /// The deadline that calls under this profile have, unless they say otherwise.
+    #[must_use]
+    pub fn total_of(&self, profile: u8) -> Duration {
+        self.profile(profile).total
+    }
+
+    /// Whether attempts under this profile say to which trace they belong.
+    #[must_use]
+    pub fn traces(&self, profile: u8) -> TraceRule {
+        self.profile(profile).propagate.trace()
     }
 
     /// The ids of a call, as the rules of its profile say.

@@ -1,4 +1,4 @@
-//! Real servers for tests, on loopback: Consul, Redis, RustyVault, BIND and dnsmasq.
+//! Real servers for tests, on loopback: Consul, Redis, RustyVault, BIND, dnsmasq, rotel for traces.
 //!
 //! A test starts what it needs, on ports of its own and in a directory of its own, breaks it
 //! (`kill9`, `pause`), mends it (`resume`, `restart`: same ports, same data) and drops it, which
@@ -34,6 +34,7 @@ mod process;
 pub mod redis;
 pub mod resp;
 mod room;
+pub mod rotel;
 mod starter;
 mod tools;
 pub mod vault;

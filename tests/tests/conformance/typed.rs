@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use origin_core::config::TraceRule;
 use origin_core::ops::rest::Api;
 use origin_core::{Correlation, Error};
 use origin_driver::Client;
@@ -88,12 +89,14 @@ fn case_001_51_without_one_an_id_is_made<S: Subject>() {
         .configure(|config| {
             config.policy.propagate.correlation_header = String::new();
             config.policy.propagate.request_header = String::new();
+            config.policy.propagate.trace = TraceRule::Off;
         })
         .build()
         .unwrap();
     assert_eq!(get(&silent, "billing", "/x").unwrap().report.ids, Default::default());
     let seen = server.requests().pop().unwrap();
     assert_eq!((seen.header(ID), seen.header(CALL)), (None, None));
+    assert_eq!(seen.header("traceparent"), None);
 }
 
 fn case_001_53_the_id_is_not_part_of_what_is_remembered<S: Subject>() {

@@ -30,6 +30,7 @@ pub use crate::download::asynchronous::get;
 use crate::flight::{Exchanged, Flight, Next, Shot};
 use crate::guards::JobGuard;
 use crate::hub::{Hub, Slot, lock};
+use crate::observe;
 use crate::response::Streaming;
 use crate::runtime::Runtime;
 use crate::sharing::ShareGuard;
@@ -115,7 +116,10 @@ pub async fn run<R: AsyncRuntime, F: Flow>(
                     Box::pin(token(&hub, &slot)).await;
                 }
                 match flow.next(reply)? {
-                    Step::Done(output) => return Ok(output),
+                    Step::Done(output) => {
+                        observe::remark(flow.remark());
+                        return Ok(output);
+                    }
                     Step::Send(request) => request,
                 }
             }

@@ -1,35 +1,51 @@
 //! The second level of the caches of one client: its machine behind a lock, and guards that bring
 //! results back, dropped or not.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use origin_core::cache::answer::Record;
 use origin_core::cache::second::{Ask, Chore, Counts, PurgeId};
 use origin_core::cache::{Invalidated, Key, Purged, SecondLevel, Settings, Target};
 use origin_core::job::{JobOutcome, Work};
-use origin_core::notice::Notice;
+use origin_core::notice::{Notice, Notices};
 use origin_core::rng::Pcg32;
 use origin_core::{Config, ConfigError, Time, redis};
 
 use crate::hub::{Hub, Slot, lock};
+use crate::observe::bell::{Bell, Noted, Speaks};
 use crate::runtime::Runtime;
 
 /// The second level.
-pub(crate) struct Second(Mutex<State>);
+pub(crate) struct Second(Noted<State>);
 
-struct State {
+pub(crate) struct State {
     level: SecondLevel,
     rng: Pcg32,
 }
 
+impl Speaks for State {
+    fn said(&mut self) -> &Notices {
+        self.level.notices()
+    }
+}
+
 impl Second {
     /// `None` without a Redis.
-    pub(crate) fn of(config: &Config, seed: u64) -> Result<Option<Second>, ConfigError> {
+    pub(crate) fn of(
+        config: &Config,
+        seed: u64,
+        bell: &Arc<Bell>,
+    ) -> Result<Option<Second>, ConfigError> {
         let Some(redis) = config.redis.as_ref().filter(|redis| redis.enabled) else {
             return Ok(None);
         };
         let level = SecondLevel::new(redis::Settings::of(redis, "redis")?.link);
-        Ok(Some(Second(Mutex::new(State { level, rng: Pcg32::new(seed, STREAM) }))))
+        let state = State { level, rng: Pcg32::new(seed, STREAM) };
+        Ok(Some(Second(Noted::new(state, bell))))
+    }
+
+    pub(crate) fn machine(&self) -> &Noted<State> {
+        &self.0
     }
 
     pub(super) fn order(&self) -> u64 {

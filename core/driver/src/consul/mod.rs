@@ -8,7 +8,7 @@ mod registered;
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use origin_core::cache;
@@ -28,13 +28,14 @@ use origin_core::{Config, ConfigError, Error, Service, Time};
 
 use crate::cache::Memory;
 use crate::hub::{Hub, Slot, lock};
+use crate::observe::bell::{Bell, Noted};
 use crate::runtime::Runtime;
 
 pub use registered::Registered;
 
 /// Consul in the inside of a client.
 pub(crate) struct Desk {
-    registry: Mutex<Registry>,
+    registry: Noted<Registry>,
     /// The agents. Not among the services, where another one may have this name.
     pub(crate) agents: Arc<Slot>,
 }
@@ -46,6 +47,7 @@ impl Desk {
         config: &Config,
         seed: u64,
         around: &Surroundings,
+        bell: &Arc<Bell>,
     ) -> Result<Option<Desk>, ConfigError> {
         let consul = config.discovery.as_ref().and_then(|discovery| discovery.consul.as_ref());
         let Some(consul) = consul.filter(|consul| consul.enabled) else { return Ok(None) };
@@ -61,14 +63,19 @@ impl Desk {
         service.resolve(now, Resolution::Found(injected(&agents, None)));
         let off = CacheConfig { enabled: false, ..CacheConfig::default() };
         let memory = Memory::new(now, seed, cache::Settings::of(&off, "cache")?);
-        let agents = Slot::new(service, false, memory);
+        let agents = Slot::new(service, false, memory, bell);
         // The policy's checks are meant for services.
         agents.checks_on(false);
-        Ok(Some(Desk { registry: Mutex::new(Registry::new(rules, seed)), agents: agents.into() }))
+        let registry = Noted::new(Registry::new(rules, seed), bell);
+        Ok(Some(Desk { registry, agents: agents.into() }))
     }
 
     pub(crate) fn poll(&self, now: Time) -> Poll {
         lock(&self.registry).poll(now)
+    }
+
+    pub(crate) fn machine(&self) -> &Noted<Registry> {
+        &self.registry
     }
 
     /// What happened to own registrations of late.

@@ -17,7 +17,7 @@ use super::{multipart, refused};
 use crate::correlation::Correlation;
 use crate::error::Error;
 use crate::ops::rest::Api;
-use crate::ops::{Caller, Composer};
+use crate::ops::{Caller, Composer, Remark};
 use crate::request::Response;
 use crate::said::Said;
 
@@ -134,14 +134,19 @@ impl<C: Caller> Stamping<C> {
             .body("multipart/form-data", body)
             .header("content-type", &media)
             .idempotent(true)
-            .with(move |response| {
-                let (hash, _, response) =
+            .with_remark(move |response| {
+                let (hash, _, Response { report, .. }) =
                     open::<Hash>("generate_hash", &[Word::Success], response)?;
-                Ok(Hash {
-                    file_size_bytes: hash.file_size_bytes.or(Some(size)),
-                    correlation_id: response.report.ids.correlation,
-                    ..hash
-                })
+                let took = report.elapsed.as_secs_f64() * 1e3;
+                let correlation = report.ids.correlation;
+                let remark = Remark {
+                    message: "Hash generation completed",
+                    correlation: correlation.clone(),
+                    file_size: size,
+                    execution_time_ms: hash.execution_time_ms.unwrap_or(took),
+                };
+                let file_size_bytes = hash.file_size_bytes.or(Some(size));
+                Ok((Hash { file_size_bytes, correlation_id: correlation, ..hash }, Some(remark)))
             })
     }
 

@@ -14,7 +14,7 @@ use http::{Method, Uri};
 use super::REDIRECTS;
 use crate::address::Address;
 use crate::error::Error;
-use crate::ops::{Flow, Step};
+use crate::ops::{Flow, Remark, Step};
 use crate::request::{Request, Response};
 
 pub(super) struct Exchange<F> {
@@ -24,19 +24,20 @@ pub(super) struct Exchange<F> {
     sent: Option<Request>,
     left: u8,
     read: Option<F>,
+    remark: Option<Remark>,
 }
 
 impl<F> Exchange<F> {
     pub(super) fn new(service: Arc<str>, request: Result<Request, Error>, read: F) -> Exchange<F> {
         let (first, read) = (Some(request), Some(read));
-        Exchange { service, first, sent: None, left: REDIRECTS, read }
+        Exchange { service, first, sent: None, left: REDIRECTS, read, remark: None }
     }
 }
 
 impl<T, F> Flow for Exchange<F>
 where
     T: Send + 'static,
-    F: FnOnce(Response) -> Result<T, Error> + Send + 'static,
+    F: FnOnce(Response) -> Result<(T, Option<Remark>), Error> + Send + 'static,
 {
     type Output = T;
 
@@ -65,7 +66,13 @@ where
             return Ok(Step::Send(sent.clone()));
         }
         let read = self.read.take().ok_or_else(over)?;
-        read(reply).map(Step::Done)
+        let (value, remark) = read(reply)?;
+        self.remark = remark;
+        Ok(Step::Done(value))
+    }
+
+    fn remark(&mut self) -> Option<Remark> {
+        self.remark.take()
     }
 }
 
@@ -174,7 +181,8 @@ mod tests {
     #[test]
     fn redirects_in_a_circle_end() {
         let request = Request::new(Method::GET, PathAndQuery::from_static("/a"));
-        let mut flow = Exchange::new("x".into(), Ok(request), |r: Response| Ok(r.status.as_u16()));
+        let mut flow =
+            Exchange::new("x".into(), Ok(request), |r: Response| Ok((r.status.as_u16(), None)));
         let mut sent = 0;
         let mut answer = None;
         let status = loop {

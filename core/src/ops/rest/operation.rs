@@ -15,7 +15,7 @@ use super::exchange::Exchange;
 use super::{Rules, template};
 use crate::cache::{Key, Wish};
 use crate::error::Error;
-use crate::ops::{Caller, encode_query};
+use crate::ops::{Caller, Remark, encode_query};
 use crate::request::{Request, Response};
 
 /// One operation of an [`Api`](super::Api). A mistake on the way shows when it is run, as
@@ -223,6 +223,14 @@ impl<C: Caller> Operation<C> {
     pub fn with<T: Send + 'static>(
         self,
         read: impl FnOnce(Response) -> Result<T, Error> + Send + 'static,
+    ) -> C::Reply<T> {
+        self.with_remark(|response| Ok((read(response)?, None)))
+    }
+
+    /// The same, with what is worth a line in a log.
+    pub fn with_remark<T: Send + 'static>(
+        self,
+        read: impl FnOnce(Response) -> Result<(T, Option<Remark>), Error> + Send + 'static,
     ) -> C::Reply<T> {
         let (caller, service) = (self.caller.clone(), self.rules.service.clone());
         caller.run(Exchange::new(service, self.into_request(), read))

@@ -42,7 +42,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
     let mut config = args.place.read()?.config;
-    bridge::configure(&mut config, |name| std::env::var(name).ok());
+    bridge::configure(&mut config, |name| std::env::var(name).ok())?;
     let client = args.place.builder(config)?.build()?;
     let mut stamping = Stamping::new(client);
     if args.of_server {
