@@ -310,6 +310,7 @@ impl Config {
         if let Some(all) = &self.cache {
             cache::Settings::of(all, "cache")?;
         }
+        self.metrics.check("metrics")?;
         self.check_sharing()?;
         for (name, service) in &self.services {
             let path = format!("services.{name}");

@@ -24,6 +24,7 @@ pub mod hedge;
 pub mod knowledge;
 pub mod latency;
 pub mod lint;
+pub mod metrics;
 pub mod outlier;
 pub mod policy;
 pub mod presets;
@@ -69,6 +70,7 @@ pub use hedge::HedgeConfig;
 pub use knowledge::{KnowledgeConfig, KnowledgeMode};
 pub use latency::LatencyConfig;
 pub use lint::Warning;
+pub use metrics::{Dialect, MetricsConfig, StatsdLabels};
 pub use outlier::OutlierConfig;
 pub use policy::{BudgetConfig, DeadlineConfig, Policy, StallConfig};
 pub use presets::PRESETS;
@@ -122,6 +124,8 @@ pub struct Config {
     /// What is remembered of the answers of every service that does not say otherwise. `None`:
     /// nothing. The service `secrets` is never cached.
     pub cache: Option<CacheConfig>,
+    /// How metrics are counted and shown.
+    pub metrics: MetricsConfig,
     /// Bounds on what peers may send and on pooled connections.
     pub limits: Limits,
 }
@@ -154,6 +158,9 @@ pub struct ServiceConfig {
     pub delivery: Option<DeliveryConfig>,
     /// Policies of this service, replacing [`Config::policy`] as a whole.
     pub policy: Option<Policy>,
+    /// Whether the application as a whole is unhealthy without it, in
+    /// [`Snapshot::health`](crate::snapshot::Snapshot::health). Default `true`.
+    pub critical: Option<bool>,
     /// What is remembered of its answers, replacing [`Config::cache`] as a whole.
     pub cache: Option<CacheConfig>,
     /// Named variants of its policy, for calls that ask for one; these win over those of

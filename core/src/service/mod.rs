@@ -29,6 +29,7 @@ use crate::correlation::header_name;
 use crate::discovery::directory::Resolution;
 use crate::discovery::{Candidate, DiscoveryError};
 use crate::headers;
+use crate::metrics::{Bounds, Tally};
 use crate::notice::{Event, Notices};
 use crate::outcome::{Fault, Outcome};
 use crate::policy::breaker::Transition;
@@ -94,6 +95,8 @@ pub struct Service {
     /// The generation of each endpoint that is checked.
     checked: BTreeMap<u32, u32>,
     pub(crate) counts: Counts,
+    pub(crate) tally: Tally,
+    pub(crate) bounds: Bounds,
     #[serde(skip, default = "pending")]
     pub(crate) resolution: Resolution,
     epoch: u64,
@@ -141,6 +144,8 @@ impl Service {
             checks: Schedule::new(),
             checked: BTreeMap::new(),
             counts: Counts::default(),
+            tally: Tally::default(),
+            bounds: Bounds::default(),
             resolution: Resolution::Pending,
             epoch: 0,
             sharing: None,
@@ -162,6 +167,12 @@ impl Service {
         }
         self.profiles = profiles;
         self
+    }
+
+    /// Counts durations in these buckets. To be said before anything is counted.
+    #[must_use]
+    pub fn with_bounds(self, bounds: Bounds) -> Service {
+        Service { bounds, ..self }
     }
 
     /// The number of the profile called `name`, for [`CallSpec::profile`](crate::CallSpec).
