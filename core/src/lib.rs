@@ -55,6 +55,7 @@ pub mod dns;
 pub mod error;
 pub mod headers;
 pub mod job;
+pub mod learned;
 pub mod metrics;
 pub mod notice;
 pub mod ops;

@@ -17,6 +17,10 @@ use crate::redis::level;
 use crate::time::Time;
 use crate::vault::desk::View;
 
+mod report;
+
+pub use report::{HealthReason, HealthReport, Overall, Wrong};
+
 /// Everything a client knows, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {

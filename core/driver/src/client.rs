@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use origin_core::config::{DiscoveryConfig, EndpointConfig, Policy, Rules};
+use origin_core::learned::Learned;
 use origin_core::notice::Notice;
 use origin_core::ops::bridge::{self, Bridge};
 use origin_core::ops::design::{Analytics, Designs, Knowledge, Marketplace, Projects, Users};
@@ -57,6 +58,7 @@ impl<R: Runtime> Client<R> {
             identity: None,
             expect: Expectations::new(),
             customs: Customs::new(),
+            learned: None,
             runtime: std::marker::PhantomData,
         }
     }
@@ -226,6 +228,7 @@ pub struct Builder<R> {
     identity: Option<Identity>,
     expect: Expectations,
     customs: Customs,
+    learned: Option<Learned>,
     runtime: std::marker::PhantomData<fn() -> R>,
 }
 
@@ -313,6 +316,16 @@ impl<R: Runtime> Builder<R> {
     #[must_use]
     pub fn connect_timeout(mut self, connect: Duration) -> Self {
         self.config.policy.deadline.connect = Some(connect);
+        self
+    }
+
+    /// Takes over what an earlier run has learnt of its endpoints ([`Client::learned`]): breakers
+    /// that are open stay so for the rest of their time. What is older than ten minutes is not
+    /// used, endpoints that are not known are ignored, and nothing in it can keep an endpoint out
+    /// for longer than its breaker could.
+    #[must_use]
+    pub fn learned(mut self, learned: Learned) -> Self {
+        self.learned = Some(learned);
         self
     }
 
@@ -408,7 +421,8 @@ impl<R: Runtime> Builder<R> {
         let seed =
             self.config.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
         let (token, customs) = (self.token, self.customs);
-        let hub = Hub::new(runtime, self.config, seed, token, customs, carrier, papers)?;
+        let hub =
+            Hub::new(runtime, self.config, seed, token, customs, carrier, papers, self.learned)?;
         Ok(Client { hub: Arc::new(hub) })
     }
 }

@@ -158,6 +158,7 @@ mod hub;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 mod identity;
+mod metering;
 mod realm;
 mod reconfigure;
 mod request;
@@ -182,6 +183,7 @@ pub use download::Download;
 pub use expect::{Expect, Expectations, Verify};
 pub use hub::{Hub, Slot};
 pub use identity::{Identity, TlsFiles};
+pub use metering::Last;
 pub use realm::Realms;
 pub use request::{RequestBuilder, Upstream};
 pub use response::Streaming;

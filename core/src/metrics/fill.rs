@@ -69,7 +69,7 @@ pub(super) fn endpoints<'a>(
 }
 
 /// Whether an endpoint may be called.
-pub(super) fn usable(endpoint: &EndpointSnapshot) -> bool {
+pub(crate) fn usable(endpoint: &EndpointSnapshot) -> bool {
     !matches!(endpoint.breaker, State::Open { .. })
         && endpoint.ejected_for.is_none()
         && endpoint.health != Status::Unhealthy

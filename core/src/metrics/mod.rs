@@ -36,6 +36,7 @@ mod tally;
 mod text;
 
 pub use family::{FAMILIES, Family, Kind};
+pub(crate) use fill::usable;
 pub use histogram::{Bounds, Histogram, MOST as MOST_BUCKETS};
 pub use page::{Labels, Page, Series, Value};
 pub use read::{BreakerMetrics, CacheMetrics, ServiceMetrics};

@@ -8,6 +8,7 @@ mod control;
 mod gate;
 mod health;
 mod hearsay;
+mod learned;
 mod view;
 
 pub use control::Order;
@@ -110,6 +111,8 @@ pub struct Service {
     active: Option<u32>,
     active_since: Time,
     last_success: Option<Time>,
+    /// What an earlier run has learnt of endpoints that are not known yet.
+    earlier: Option<Box<learned::Earlier>>,
 }
 
 fn pending() -> Resolution {
@@ -154,6 +157,7 @@ impl Service {
             active: None,
             active_since: Time::ZERO,
             last_success: None,
+            earlier: None,
         }
     }
 
@@ -283,6 +287,9 @@ impl Service {
         self.reschedule(now);
         let tier = self.pool.tiers.iter().position(|tier| Some(&tier.cluster) == active.as_ref());
         self.active = tier.and_then(|tier| u32::try_from(tier).ok());
+        if self.earlier.is_some() {
+            self.recall(now);
+        }
         let total = self.pool.endpoints.iter().flatten().count();
         self.notices.push(now, Event::EndpointsChanged { added, removed, total });
     }

@@ -21,6 +21,7 @@ use origin_core::discovery::directory::{Resolution, Usage};
 use origin_core::discovery::plan::injected;
 use origin_core::discovery::{Role, Surroundings};
 use origin_core::job::{JobId, JobOutcome, Poll};
+use origin_core::metrics::EventCount;
 use origin_core::notice::Notice;
 use origin_core::ops::consul::{Consul as Calls, SERVICE};
 use origin_core::ops::{Caller, Flow};
@@ -74,6 +75,11 @@ impl Desk {
     /// What happened to own registrations of late.
     pub(crate) fn notices(&self) -> Vec<Notice> {
         lock(&self.registry).notices().since(0).cloned().collect()
+    }
+
+    /// How often that happened.
+    pub(crate) fn events(&self) -> Vec<EventCount> {
+        lock(&self.registry).notices().counts().collect()
     }
 
     /// Takes what came of a job; what it means for discovery.
