@@ -167,7 +167,7 @@ impl<R: Runtime> Client<R> {
     /// # Errors
     /// [`ConfigError`] for what [`Builder::build`] would refuse, and for fields that cannot change
     /// while a client runs (discovery but for `discovery.delivery`, Vault, local cluster, seed,
-    /// connection limits). Nothing has changed then.
+    /// connection limits, buckets of metrics). Nothing has changed then.
     pub fn reconfigure(&self, config: Config) -> Result<(), ConfigError> {
         self.hub.reconfigure(config)
     }

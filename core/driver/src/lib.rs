@@ -151,6 +151,8 @@ mod consul;
 mod custom;
 mod download;
 mod expect;
+#[cfg(feature = "metrics")]
+mod facade;
 mod flight;
 mod followed;
 mod guards;

@@ -20,9 +20,9 @@ use crate::hub::{Hub, Slot, lock};
 use crate::runtime::Runtime;
 use crate::vault::Vault;
 
-/// What was sent to StatsD last, so that the next lines tell what has changed.
+/// What was sent last, so that what is sent next tells what has changed.
 #[derive(Clone, Debug, Default)]
-pub struct Last(Option<Box<Snapshot>>);
+pub struct Last(pub(crate) Option<Box<Snapshot>>);
 
 impl<R: Runtime> Client<R> {
     /// All metrics in the text format of Prometheus, to be answered to `GET /metrics` with
@@ -129,6 +129,7 @@ impl<R: Runtime> Hub<R> {
             .collect();
         let (mut discovery, mut shared_lists) = (Vec::<DiscoverySnapshot>::new(), None);
         if let Some(directory) = &self.directory {
+            let rules = Rules::default();
             let known: BTreeSet<&Arc<str>> = slots.iter().map(|slot| &slot.name).collect();
             let mut directory = lock(directory);
             discovery = directory.snapshot(now);
@@ -136,7 +137,7 @@ impl<R: Runtime> Hub<R> {
             events.add(directory.notices().counts());
             // Services nobody has called are known all the same (000-19).
             for name in directory.names().into_iter().filter(|name| !known.contains(name)) {
-                let mut idle = Service::new(name.clone(), Rules::default(), self.seed);
+                let mut idle = Service::new(name.clone(), rules.clone(), self.seed);
                 idle.resolve(now, directory.peek(now, &name));
                 let idle = ServiceSnapshot { discovered: true, ..idle.snapshot(now) };
                 services.push(idle);

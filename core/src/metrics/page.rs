@@ -95,6 +95,13 @@ impl<'a> Page<'a> {
         FAMILIES.iter().zip(&self.series).filter(|(_, series)| !series.is_empty())
     }
 
+    /// The series of the family called `name`; `None`: there is no such family.
+    #[must_use]
+    pub fn series(&self, name: &str) -> Option<Series<'a, '_>> {
+        let at = FAMILIES.iter().position(|family| family.name == name)?;
+        self.series.get(at)
+    }
+
     /// The series of the family at this place of [`FAMILIES`].
     pub(super) fn series_at(&self, at: usize) -> Series<'a, '_> {
         &self.series[at]

@@ -8,9 +8,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::call::{Action, Call, CallSpec, Event};
-use crate::config::{Dialect, Rules, StatsdLabels};
+use crate::config::{Config, ConsulConfig, Dialect, DiscoveryConfig, Rules, StatsdLabels};
 use crate::discovery::directory::Resolution;
-use crate::discovery::{Role, plan};
+use crate::discovery::{Directory, Role, Surroundings, plan};
+use crate::job::{Asker, JobOutcome, Poll};
 use crate::outcome::{Fault, Outcome, Sent};
 use crate::{Address, Service, Time};
 
@@ -349,6 +350,52 @@ fn statsd_sends_what_rose_and_fits_a_packet() {
     let tagged = lines(&statsd(Some(&first), &second, &tags));
     let line = "origin.calls_total:3|c|#service:billing.x:y_z,result:answered".to_owned();
     assert!(tagged.contains(&line), "{tagged:#?}");
+}
+
+/// Asks a source once, which answers after 30 ms.
+fn look_up(directory: &mut Directory, now: &mut Time, status: u16, body: &str) {
+    let asker = Asker::Call { service: "web", until: Time::NEVER };
+    let Poll::Run(job) = directory.poll_job(*now, asker) else { panic!("nothing is due") };
+    *now = now.plus(Duration::from_millis(30));
+    let (headers, body) = (http::HeaderMap::new(), body.to_owned().into());
+    let outcome = JobOutcome::Answered { status, headers, body };
+    let _ = directory.job_done(*now, job.id, outcome);
+}
+
+#[test]
+fn case_004_27_lookups_are_counted_with_their_time_and_what_they_failed_with() {
+    let consul = Some(ConsulConfig::at("http://127.0.0.1:8500"));
+    let discovery = DiscoveryConfig { consul, ..DiscoveryConfig::default() };
+    let config = Config { discovery: Some(discovery), ..Config::default() };
+    let mut directory = Directory::new(&config, 1, &Surroundings::default()).unwrap().unwrap();
+    let mut now = Time::from_millis(1);
+    let _ = directory.resolve(now, "web");
+    let entry = r#"[{"Node":{"Node":"n","Address":"10.0.0.1","Datacenter":"dc1"},
+        "Service":{"ID":"w","Service":"web","Port":80},"Checks":[]}]"#;
+    look_up(&mut directory, &mut now, 500, "rpc error");
+    now = now.plus(Duration::from_secs(120));
+    look_up(&mut directory, &mut now, 200, entry);
+    let mut service = Service::new("web".into(), Rules::default(), 1);
+    service.resolve(now, directory.resolve(now, "web"));
+    call(&mut service, &mut now, 0, &[]);
+    let mut snapshot = snapshot(&mut [service], now);
+    snapshot.services[0].discovered = true;
+    snapshot.discovery = directory.snapshot(now);
+    let text = render(&snapshot, &all_dialects(), Format::Prometheus);
+    let samples = parse(&text, Format::Prometheus).unwrap();
+    check_buckets(&samples);
+    let is = |name: &str, labels: &[(&str, &str)], expected: &str| {
+        let web: Vec<_> = [("service", "web")].iter().chain(labels).copied().collect();
+        assert_eq!(value(&samples, name, &web).as_deref(), Some(expected), "{name}\n{text}");
+    };
+    is("service_discovery_lookups_total", &[("cached", "false")], "1");
+    is("service_discovery_lookups_total", &[("cached", "true")], "1");
+    is("service_discovery_duration_seconds_sum", &[("cached", "false")], "0.03");
+    is("service_discovery_errors_total", &[("operation", "lookup"), ("error_type", "status")], "1");
+    is("service_discovery_healthy_instances", &[], "1");
+    is("discovery_latency_count", &[("operation", "lookup")], "1");
+    let labels = [("source", "consul"), ("service", "web"), ("operation", "lookup")];
+    assert_eq!(value(&samples, "origin_discovery_answers_total", &labels).as_deref(), Some("1"));
 }
 
 fn hostile() -> impl Strategy<Value = String> {

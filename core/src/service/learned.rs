@@ -188,10 +188,12 @@ mod tests {
             service.snapshot(now).endpoints.iter().any(|e| e.breaker.word() == "open")
         };
         for number in 0..500 {
+            call(&mut service, &mut now, number);
             if open(&mut service, now) {
                 return (service, now);
             }
-            call(&mut service, &mut now, number);
+            // So that the balancer forgets how it failed and sends somebody there again.
+            now = now.plus(Duration::from_secs(10));
         }
         panic!("the breaker of the bad endpoint does not open");
     }

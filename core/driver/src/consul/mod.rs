@@ -58,7 +58,9 @@ impl Desk {
             .filter_map(|n| agent(n).map(|(name, address)| (name, role(n), address)))
             .collect();
         let (policy, profiles) = config.rules_for(SERVICE)?;
-        let mut service = Service::new(SERVICE.into(), policy, seed).with_profiles(profiles);
+        let mut service = Service::new(SERVICE.into(), policy, seed)
+            .with_profiles(profiles)
+            .with_bounds(config.metrics.check("metrics")?);
         service.resolve(now, Resolution::Found(injected(&agents, None)));
         let off = CacheConfig { enabled: false, ..CacheConfig::default() };
         let memory = Memory::new(now, seed, cache::Settings::of(&off, "cache")?);
