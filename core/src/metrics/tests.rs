@@ -391,7 +391,7 @@ fn case_004_27_lookups_are_counted_with_their_time_and_what_they_failed_with() {
     is("service_discovery_lookups_total", &[("cached", "false")], "1");
     is("service_discovery_lookups_total", &[("cached", "true")], "1");
     is("service_discovery_duration_seconds_sum", &[("cached", "false")], "0.03");
-    is("service_discovery_errors_total", &[("operation", "lookup"), ("error_type", "status")], "1");
+    is("service_discovery_errors_total", &[("operation", "lookup"), ("error_type", "reply")], "1");
     is("service_discovery_healthy_instances", &[], "1");
     is("discovery_latency_count", &[("operation", "lookup")], "1");
     let labels = [("source", "consul"), ("service", "web"), ("operation", "lookup")];
