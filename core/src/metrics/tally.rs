@@ -281,6 +281,9 @@ impl ClusterTally {
     }
 }
 
+/// Notices by their names; few enough to be looked through.
+type Names = Vec<(Cow<'static, str>, u64)>;
+
 /// Services told apart where notices are counted; beyond them they count as of none.
 const MOST_SAID: usize = 1_024;
 
@@ -288,7 +291,7 @@ const MOST_SAID: usize = 1_024;
 /// and what is counted cannot differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Said {
-    counts: BTreeMap<Option<Arc<str>>, Vec<(Cow<'static, str>, u64)>>,
+    counts: BTreeMap<Option<Arc<str>>, Names>,
     endpoints: Moves,
     service: Moves,
 }
