@@ -422,7 +422,7 @@ impl<R: Runtime> Builder<R> {
             self.config.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
         let (token, customs) = (self.token, self.customs);
         let hub =
-            Hub::new(runtime, self.config, seed, token, customs, carrier, papers, self.learned)?;
+            Hub::new(runtime, self.config, seed, token, customs, carrier, (papers, self.learned))?;
         Ok(Client { hub: Arc::new(hub) })
     }
 }

@@ -144,8 +144,7 @@ impl<R: Runtime> Hub<R> {
         token: Option<Token>,
         customs: Customs,
         carrier: Carrier,
-        papers: Option<u64>,
-        learned: Option<Learned>,
+        (papers, learned): (Option<u64>, Option<Learned>),
     ) -> Result<Hub<R>, ConfigError> {
         let around = around::surroundings(&config);
         let directory = Directory::new(&config, seed, &around)?.map(Mutex::new);
