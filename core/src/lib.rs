@@ -10,6 +10,7 @@
 //! | [`Call`] | what one call does next: send, wait, park, give up | `call.rs` |
 //! | [`Service`] | what calls of a service share: endpoints, breakers, budget | `service.rs`, `pool.rs` |
 //! | [`discovery::Directory`] | when the discovery document is fetched and what is used meanwhile | `discovery/` |
+//! | [`metrics`], [`snapshot`] | nothing: what was counted, and how it is shown | `metrics/` |
 //! | [`policy`] | breaker, backoff, retry budget, stall suspicion, each usable alone | `policy/` |
 //!
 //! Driving a call is one loop: hand [`Call::step`] an [`Event`], do the [`Action`] it returns,
@@ -57,6 +58,8 @@ pub mod files;
 pub mod headers;
 pub mod identity;
 pub mod job;
+pub mod learned;
+pub mod metrics;
 pub mod notice;
 pub mod ops;
 pub mod outcome;

@@ -19,6 +19,7 @@ use crate::consul::template::renderer;
 use crate::discovery::delivery::Handler;
 use crate::discovery::removal::Mass;
 use crate::identity;
+use crate::metrics::{EventCount, Moves, Phase, Said};
 use crate::outcome::{Fault, Outcome};
 use crate::policy::breaker::{Transition, Trip};
 use crate::policy::{concurrency, health, outlier, tiers};
@@ -365,12 +366,13 @@ pub struct Notices {
     service: Option<Arc<str>>,
     ring: VecDeque<Notice>,
     next: u64,
+    said: Said,
 }
 
 impl Notices {
     pub(crate) fn new(service: Option<Arc<str>>) -> Notices {
         // Most services never come near the bound: its room is not taken in advance.
-        Notices { service, ring: VecDeque::new(), next: 0 }
+        Notices { service, ring: VecDeque::new(), next: 0, said: Said::default() }
     }
 
     pub(crate) fn push(&mut self, at: Time, event: Event) {
@@ -379,11 +381,35 @@ impl Notices {
 
     /// The same about another service than that of the machine.
     pub(crate) fn push_about(&mut self, at: Time, service: Option<Arc<str>>, event: Event) {
+        self.push_from(at, service, event, None);
+    }
+
+    /// The same, of a breaker that was in `from` and did not get there by itself.
+    pub(crate) fn push_from(
+        &mut self,
+        at: Time,
+        service: Option<Arc<str>>,
+        event: Event,
+        from: Option<Phase>,
+    ) {
+        // Here, so that what is counted and what is logged cannot differ.
+        self.said.count(event.about().or(service.as_ref()), &event, from);
         if self.ring.len() >= KEPT {
             self.ring.pop_front();
         }
         self.ring.push_back(Notice { seq: self.next, at, service, event });
         self.next += 1;
+    }
+
+    /// How often each notice was given, also those that fell out of the ring.
+    pub fn counts(&self) -> impl Iterator<Item = EventCount> + '_ {
+        self.said.view()
+    }
+
+    /// Changes of state of breakers, each once: those of endpoints, that of the service.
+    #[must_use]
+    pub fn moves(&self) -> (Moves, Moves) {
+        self.said.moves()
     }
 
     /// How many notices there ever were: the `seq` of the next one.

@@ -1,21 +1,29 @@
 //! The state of a client as plain data for people and tools: what a snapshot holds.
 //! Filling it is each machine's own job.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cache::{MoreStats, StaleServed, Stats, second};
 use crate::discovery::{Place, SourceKind};
 use crate::identity;
+use crate::metrics::{ClusterTally, Counted, EventCount, Histogram, Moves, Words};
 use crate::notice::Notice;
 use crate::policy::breaker::{Numbers, State};
 use crate::policy::health;
+use crate::redis::level;
 use crate::time::Time;
 use crate::vault::desk::View;
 
+mod report;
+
+pub use report::{HealthReason, HealthReport, Overall, Wrong};
+
 /// Everything a client knows, at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The moment.
     pub at: Time,
@@ -30,6 +38,15 @@ pub struct Snapshot {
     /// Who this program is: its certificate and its service-account token; neither is shown.
     #[serde(default)]
     pub identity: identity::View,
+    /// Lookups of discovery in Redis, where there is one.
+    #[serde(default)]
+    pub shared_lists: Option<level::Counts>,
+    /// Lookups of remembered answers in Redis, where there is one.
+    #[serde(default)]
+    pub shared_answers: Option<second::Counts>,
+    /// How often each notice was given, ever, by service and name.
+    #[serde(default)]
+    pub events: Vec<EventCount>,
     /// Recent notices, oldest first.
     pub notices: Vec<Notice>,
 }
@@ -84,6 +101,18 @@ pub struct DiscoverySnapshot {
     /// Whether it is not asked, and what is known kept, since the split-brain check of Consul
     /// fails.
     pub held_back: bool,
+    /// Answers, ever, without those to watches.
+    #[serde(default)]
+    pub answers: u64,
+    /// Answers to watches, ever.
+    #[serde(default)]
+    pub watched: u64,
+    /// Failures, ever, by kind.
+    #[serde(default)]
+    pub errors: Words,
+    /// How long answers took, without those to watches.
+    #[serde(default)]
+    pub took: Histogram,
 }
 
 /// Whether a service can be used.
@@ -137,6 +166,111 @@ pub struct ServiceSnapshot {
     pub limits: LimitsSnapshot,
     /// Its endpoints, in failover order.
     pub endpoints: Vec<EndpointSnapshot>,
+    /// Whether the application is unhealthy without it, as configured.
+    #[serde(default = "yes")]
+    pub critical: bool,
+    /// Whether its endpoints come from discovery.
+    #[serde(default)]
+    pub discovered: bool,
+    /// What it has counted.
+    #[serde(default)]
+    pub counted: Counted,
+    /// What its clusters have counted, also those that are not there any more.
+    #[serde(default)]
+    pub clusters: BTreeMap<Arc<str>, ClusterTally>,
+    /// Changes of state of the breakers of its endpoints.
+    #[serde(default)]
+    pub breaker_moves: Moves,
+    /// Changes of state of its own breaker.
+    #[serde(default)]
+    pub own_breaker_moves: Moves,
+    /// What is remembered of its answers; `None` while nothing is.
+    #[serde(default)]
+    pub cache: Option<CacheSnapshot>,
+    /// Who is told when its endpoints change; `None` when nobody is.
+    #[serde(default)]
+    pub watches: Option<WatchesSnapshot>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What is remembered of the answers of a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CacheSnapshot {
+    /// Entries, dead ones that nobody has looked at since included.
+    pub entries: u32,
+    /// Most entries.
+    pub max_entries: u32,
+    /// What they weigh.
+    pub bytes: u64,
+    /// Most bytes.
+    pub max_bytes: u64,
+    /// Lookups that were answered.
+    pub hits: u64,
+    /// Lookups that were not.
+    pub misses: u64,
+    /// Hits of all lookups, in millionths; `None` without lookups.
+    pub hit_ratio: Option<u32>,
+    /// Answers stored.
+    pub stored: u64,
+    /// Entries that left for lack of room.
+    pub evicted: u64,
+    /// Entries removed because their time was over.
+    pub expired: u64,
+    /// Entries that were invalidated.
+    pub invalidated: u64,
+    /// Misses that waited for somebody else's answer.
+    pub coalesced: u64,
+    /// Stale answers served.
+    pub stale: StaleServed,
+}
+
+impl CacheSnapshot {
+    /// Of what the cache counts.
+    #[must_use]
+    pub fn of(stats: &Stats, more: &MoreStats) -> CacheSnapshot {
+        let (hits, misses) = (stats.cache_hits, stats.cache_misses);
+        CacheSnapshot {
+            entries: stats.cache_size,
+            max_entries: more.cache_max_size,
+            bytes: more.bytes,
+            max_bytes: more.max_bytes,
+            hits,
+            misses,
+            hit_ratio: ratio(hits, hits.saturating_add(misses)),
+            stored: more.stored,
+            evicted: more.evicted,
+            expired: more.expired,
+            invalidated: more.invalidated,
+            coalesced: more.coalesced,
+            stale: more.stale,
+        }
+    }
+}
+
+/// `part` of `all`, in millionths; `None` of nothing.
+pub(crate) fn ratio(part: u64, all: u64) -> Option<u32> {
+    let millionths = u128::from(part) * 1_000_000 / u128::from(all.max(1));
+    (all > 0).then(|| u32::try_from(millionths).unwrap_or(u32::MAX).min(1_000_000))
+}
+
+/// Who is told when the endpoints of a service change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WatchesSnapshot {
+    /// Subscriptions.
+    pub subscriptions: u32,
+    /// For how long the one furthest behind has not understood a change; zero when all have.
+    pub behind: Duration,
+    /// How long the change that was understood last took from its source, in the slowest of them.
+    pub took: Duration,
+    /// States that were understood, by those that are there now.
+    pub delivered: u64,
+    /// Callbacks that failed, of those that are there now.
+    pub failed: u64,
 }
 
 /// One cluster of a service, as the split of the load sees it.

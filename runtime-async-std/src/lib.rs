@@ -93,11 +93,11 @@ pub use origin_driver::core::ops::bridge;
 pub use origin_driver::core::ops::secrets::Secret;
 pub use origin_driver::core::ops::storage::{Object, Written};
 pub use origin_driver::core::s3::{UploadOptions, Uploaded};
-pub use origin_driver::core::snapshot::{Health, Snapshot};
+pub use origin_driver::core::snapshot::{Health, HealthReport, Snapshot};
 pub use origin_driver::core::trace;
 pub use origin_driver::core::{ConfigError, Error, Report, Response};
 pub use origin_driver::{
-    CallbackError, CheckTarget, Heard, Streaming, Update, Warmed, WatchStatus, command_check,
+    CallbackError, CheckTarget, Heard, Last, Streaming, Update, Warmed, WatchStatus, command_check,
 };
 pub use origin_driver::{
     Expect, Expectations, Identity, Roots, TlsChange, TlsFailure, TlsFiles, Verify,

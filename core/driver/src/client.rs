@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use origin_core::config::{DiscoveryConfig, EndpointConfig, Policy, Rules};
+use origin_core::learned::Learned;
 use origin_core::notice::Notice;
 use origin_core::ops::bridge::{self, Bridge};
 use origin_core::ops::design::{Analytics, Designs, Knowledge, Marketplace, Projects, Users};
@@ -67,6 +68,7 @@ impl<R: Runtime> Client<R> {
             customs: Customs::new(),
             trouble: None,
             trace_source: None,
+            learned: None,
             runtime: std::marker::PhantomData,
         }
     }
@@ -167,7 +169,7 @@ impl<R: Runtime> Client<R> {
     /// # Errors
     /// [`ConfigError`] for what [`Builder::build`] would refuse, and for fields that cannot change
     /// while a client runs (discovery but for `discovery.delivery`, Vault, local cluster, seed,
-    /// connection limits). Nothing has changed then.
+    /// connection limits, buckets of metrics). Nothing has changed then.
     pub fn reconfigure(&self, config: Config) -> Result<(), ConfigError> {
         self.hub.reconfigure(config)
     }
@@ -246,6 +248,7 @@ pub struct Builder<R> {
     /// What was found wrong on the way, for [`Builder::build`].
     trouble: Option<ConfigError>,
     trace_source: Option<Source>,
+    learned: Option<Learned>,
     runtime: std::marker::PhantomData<fn() -> R>,
 }
 
@@ -353,6 +356,16 @@ impl<R: Runtime> Builder<R> {
     #[must_use]
     pub fn connect_timeout(mut self, connect: Duration) -> Self {
         self.config.policy.deadline.connect = Some(connect);
+        self
+    }
+
+    /// Takes over what an earlier run has learnt of its endpoints ([`Client::learned`]): breakers
+    /// that are open stay so for the rest of their time. What is older than ten minutes is not
+    /// used, endpoints that are not known are ignored, and nothing in it can keep an endpoint out
+    /// for longer than its breaker could.
+    #[must_use]
+    pub fn learned(mut self, learned: Learned) -> Self {
+        self.learned = Some(learned);
         self
     }
 
@@ -476,8 +489,15 @@ impl<R: Runtime> Builder<R> {
         let seed =
             self.config.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
         let (token, customs) = (self.token, self.customs);
-        let mut hub =
-            Hub::new(runtime, self.config, seed, token, customs, carrier, (papers, own, bell))?;
+        let mut hub = Hub::new(
+            runtime,
+            self.config,
+            seed,
+            token,
+            customs,
+            carrier,
+            (papers, own, bell, self.learned),
+        )?;
         hub.purse = Purse::of(self.origin_vault);
         hub.trace_source = self.trace_source;
         Ok(Client { hub: Arc::new(hub) })

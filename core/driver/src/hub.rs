@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use event_listener::Event;
-use origin_core::config::Rules;
 use origin_core::consul::registry::Registry;
 use origin_core::discovery::Directory;
 use origin_core::discovery::directory::Resolution;
 use origin_core::discovery::plan::configured;
 use origin_core::job::{Asker, JobId, JobOutcome, Poll};
+use origin_core::learned::Learned;
+use origin_core::metrics::Bounds;
 use origin_core::notice::Notice;
 use origin_core::ops::secrets::SERVICE;
 use origin_core::s3::rotation::Rotation;
@@ -25,6 +26,7 @@ use crate::carry::Carrier;
 use crate::consul::Desk;
 use crate::custom::{Custom, Threads};
 use crate::followed::Following;
+use crate::metering::Lessons;
 use crate::observe::Voice;
 use crate::observe::bell::{Bell, Lock, Noted};
 use crate::observe::context::Source;
@@ -133,6 +135,10 @@ pub struct Hub<R> {
     /// Where answers are shared, if there is a Redis.
     pub(crate) second: Option<Second>,
     slots: RwLock<BTreeMap<Arc<str>, Arc<Slot>>>,
+    /// What an earlier run has learnt.
+    lessons: Option<Lessons>,
+    /// How durations are counted.
+    bounds: Bounds,
     next_call: AtomicU64,
     pub(crate) customs: Customs,
     /// Does the jobs that are no HTTP exchange.
@@ -162,7 +168,7 @@ impl<R: Runtime> Hub<R> {
         token: Option<Secret>,
         customs: Customs,
         carrier: Carrier,
-        (papers, own, bell): (Option<u64>, Own, Arc<Bell>),
+        (papers, own, bell, learned): (Option<u64>, Own, Arc<Bell>, Option<Learned>),
     ) -> Result<Hub<R>, ConfigError> {
         let around = around::surroundings(&config);
         let directory = Directory::new(&config, seed, &around)?.map(|d| Noted::new(d, &bell));
@@ -172,7 +178,11 @@ impl<R: Runtime> Hub<R> {
         let second = Second::of(&config, seed, &bell)?;
         let vault = Vault::new(&config, seed, token.as_ref(), &bell)?;
         let storage = Signing::new(Begun::new(runtime.now(), &config)?, &bell);
+        // What cannot be used is as good as nothing: a client starts all the same.
+        let lessons = learned.and_then(|learned| Lessons::of(learned, &runtime).ok());
         let hub = Hub {
+            lessons,
+            bounds: config.metrics.check("metrics")?,
             runtime: Arc::new(runtime),
             seed,
             token,
@@ -288,7 +298,12 @@ impl<R: Runtime> Hub<R> {
         let own = config.services.get(name);
         let (rules, profiles) = self.rules_for(&config, name)?;
         let memory = Memory::new(now, self.seed, config.cache_for(name)?);
-        let mut service = Service::new(name.into(), rules, self.seed).with_profiles(profiles);
+        let mut service = Service::new(name.into(), rules, self.seed)
+            .with_profiles(profiles)
+            .with_bounds(self.bounds);
+        if let Some(lessons) = &self.lessons {
+            lessons.tell(now, &mut service);
+        }
         let local = config.local_cluster.as_deref();
         let endpoints = match own {
             Some(own) => configured(name, own, local)?,
@@ -529,27 +544,7 @@ impl<R: Runtime> Hub<R> {
 
     /// Everything the client knows, at this moment.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let now = self.runtime.now();
-        let slots: Vec<Arc<Slot>> = self.read_slots().values().cloned().collect();
-        let mut services: Vec<_> =
-            slots.iter().map(|slot| lock(&slot.service).snapshot(now)).collect();
-        let mut discovery = Vec::new();
-        if let Some(directory) = &self.directory {
-            let mut directory = lock(directory);
-            discovery = directory.snapshot(now);
-            // Services nobody has called are known all the same (000-19).
-            for name in directory.names() {
-                if services.iter().all(|service| service.name != name) {
-                    let mut idle = Service::new(name.clone(), Rules::default(), self.seed);
-                    idle.resolve(now, directory.peek(now, &name));
-                    services.push(idle.snapshot(now));
-                }
-            }
-        }
-        services.extend(self.agents().map(|slot| lock(&slot.service).snapshot(now)));
-        services.sort_by(|a, b| a.name.cmp(&b.name));
-        let (vault, identity) = (self.vault_view(), self.identity_view());
-        Snapshot { at: now, discovery, services, vault, identity, notices: self.notices() }
+        Snapshot { notices: self.notices(), ..self.measure() }
     }
 
     /// The kept notices of all machines, oldest first.

@@ -169,6 +169,8 @@ mod consul;
 mod custom;
 mod download;
 mod expect;
+#[cfg(feature = "metrics")]
+mod facade;
 mod flight;
 mod followed;
 mod guards;
@@ -176,6 +178,7 @@ mod hub;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 mod identity;
+mod metering;
 mod observe;
 mod origin_vault;
 mod own;
@@ -205,6 +208,7 @@ pub use download::Download;
 pub use expect::{Expect, Expectations, Verify};
 pub use hub::{Hub, Slot};
 pub use identity::{Identity, TlsFiles};
+pub use metering::Last;
 pub use observe::carried::Carried;
 pub use observe::feed::{Blocking, Heard, NoticeFeed};
 pub use realm::Realms;

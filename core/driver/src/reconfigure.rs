@@ -93,6 +93,9 @@ fn fixed(present: &Config, next: &Config, seed: u64) -> Result<(), ConfigError> 
     if next.identity != present.identity {
         return fixed("identity");
     }
+    if next.metrics.buckets != present.metrics.buckets {
+        return fixed("metrics.buckets");
+    }
     if next.local_cluster != present.local_cluster {
         return fixed("local_cluster");
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use origin_core::discovery::directory::Resolution;
 use origin_core::job::{JobId, JobOutcome, Poll};
+use origin_core::metrics::EventCount;
 use origin_core::notice::Notice;
 use origin_core::ops::secrets::{SERVICE, Secrets};
 use origin_core::vault::desk::{Desk, Rules, View};
@@ -78,6 +79,10 @@ impl Vault {
 
     pub(crate) fn notices(&self) -> Vec<Notice> {
         lock(&self.desk).notices().since(0).cloned().collect()
+    }
+
+    pub(crate) fn events(&self) -> Vec<EventCount> {
+        lock(&self.desk).notices().counts().collect()
     }
 
     pub(crate) fn view(&self) -> View {

@@ -70,7 +70,7 @@ pub use invalidate::Target;
 pub use key::Key;
 pub use second::{Invalidated, Purged, SecondLevel};
 pub use settings::Settings;
-pub use stats::{MoreStats, Stats};
+pub use stats::{MoreStats, StaleServed, Stats};
 pub use store::Store;
 pub use upkeep::Swept;
 pub use warm::Warming;

@@ -248,6 +248,7 @@ impl Call {
             if now >= self.deadline {
                 return self.fail(service, now, Why::Deadline(DeadlineKind::Total), Time::NEVER);
             }
+            service.tally.parked += u64::from(self.phase != Phase::Parked);
             self.phase = Phase::Parked;
             return Action::Park { until: self.deadline, epoch: service.epoch() };
         }
@@ -354,6 +355,9 @@ impl Call {
         self.tier = tier;
         self.tried.add(index);
         self.attempts += 1;
+        if self.attempts > 1 {
+            self.count_repeat(service, why);
+        }
         self.held = None; // what was held is spent now
         let again = why == Choice::Again;
         self.repeats += u8::from(again);
@@ -372,6 +376,17 @@ impl Call {
         let wake = if wake < at { wake } else { Time::NEVER };
         self.phase = Phase::Live(wake);
         Action::Send { attempt: number, to: endpoint, deadline: Deadline { at, kind }, why, wake }
+    }
+
+    #[cold]
+    fn count_repeat(&self, service: &mut Service, why: Choice) {
+        let tally = &mut service.tally;
+        tally.repeat(self.attempts);
+        match why {
+            Choice::Hedge => tally.hedges += 1,
+            Choice::Rescue => tally.rescues += 1,
+            _ => tally.retries += 1,
+        }
     }
 
     /// How long an attempt at `index` may take, and what ends it.
@@ -482,6 +497,10 @@ impl Call {
         }
         self.phase = Phase::Done;
         service.counts.answered += 1;
+        service.tally.answered.record(now.since(self.asked), &service.bounds);
+        if self.attempts > 1 {
+            service.tally.answered_by(live.number.0);
+        }
         Action::Done(Verdict::Answered(live.ticket()))
     }
 
@@ -511,6 +530,9 @@ impl Call {
         self.leave(service, now, class, sample);
         self.phase = Phase::Done;
         service.counts.failed += 1;
+        service.tally.failed.record(now.since(self.asked), &service.bounds);
+        service.tally.why(why);
+        service.tally.failed_after_retry += u64::from(self.attempts > 1);
         Action::Done(Verdict::Failed { why, until })
     }
 }

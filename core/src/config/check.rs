@@ -315,6 +315,7 @@ impl Config {
             cache::Settings::of(all, "cache")?;
         }
         self.log.compile("log")?;
+        self.metrics.check("metrics")?;
         self.check_sharing()?;
         for (name, service) in &self.services {
             let path = format!("services.{name}");

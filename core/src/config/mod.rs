@@ -26,6 +26,7 @@ pub mod knowledge;
 pub mod latency;
 pub mod lint;
 pub mod log;
+pub mod metrics;
 pub mod outlier;
 pub mod policy;
 pub mod presets;
@@ -75,6 +76,7 @@ pub use knowledge::{KnowledgeConfig, KnowledgeMode};
 pub use latency::LatencyConfig;
 pub use lint::Warning;
 pub use log::LogConfig;
+pub use metrics::{Dialect, MetricsConfig, StatsdLabels};
 pub use outlier::OutlierConfig;
 pub use policy::{BudgetConfig, DeadlineConfig, Policy, StallConfig};
 pub use presets::PRESETS;
@@ -131,6 +133,8 @@ pub struct Config {
     /// What is remembered of the answers of every service that does not say otherwise. `None`:
     /// nothing. The service `secrets` is never cached.
     pub cache: Option<CacheConfig>,
+    /// How metrics are counted and shown.
+    pub metrics: MetricsConfig,
     /// Bounds on what peers may send and on pooled connections.
     pub limits: Limits,
     /// How often a log says the same.
@@ -166,6 +170,9 @@ pub struct ServiceConfig {
     pub delivery: Option<DeliveryConfig>,
     /// Policies of this service, replacing [`Config::policy`] as a whole.
     pub policy: Option<Policy>,
+    /// Whether the application as a whole is unhealthy without it, in
+    /// [`Snapshot::health`](crate::snapshot::Snapshot::health). Default `true`.
+    pub critical: Option<bool>,
     /// What is remembered of its answers, replacing [`Config::cache`] as a whole.
     pub cache: Option<CacheConfig>,
     /// Named variants of its policy, for calls that ask for one; these win over those of

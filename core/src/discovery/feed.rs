@@ -19,9 +19,10 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::Places;
 use super::fetch::{Ask, Data, Fetch, Progress, Sources, Want};
-use super::{DiscoveryError, Instance, SourceKind};
+use super::{DiscoveryError, ERRORS, Instance, SourceKind};
 use crate::config::DiscoveryConfig;
 use crate::job::{Asker, JobId, JobOutcome, Work};
+use crate::metrics::{Histogram, words};
 use crate::notice::{Event, Notices};
 use crate::rng::Pcg32;
 use crate::snapshot::{DiscoverySnapshot, Level};
@@ -88,6 +89,17 @@ pub(super) struct Feed {
     pub next_try: Time,
     /// Until when its source is not believed.
     doubted_until: Time,
+    tally: Tally,
+}
+
+/// What a feed counts for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Tally {
+    answers: u64,
+    /// Questions that were held back until something changed.
+    watched: u64,
+    errors: [u64; ERRORS.len()],
+    took: Histogram,
 }
 
 /// What all feeds of a directory share.
@@ -115,6 +127,7 @@ impl Feed {
             error: None,
             next_try: Time::ZERO,
             doubted_until: Time::ZERO,
+            tally: Tally::default(),
         }
     }
 
@@ -318,6 +331,16 @@ impl Feed {
             self.asked_level = false;
         }
         match progress {
+            Progress::Fresh { .. } | Progress::Same { .. } if lease.watch => {
+                self.tally.watched += 1
+            }
+            Progress::Fresh { .. } | Progress::Same { .. } => {
+                self.tally.answers += 1;
+                self.tally.took.record(now.since(lease.asked), &shared.sources.bounds);
+            }
+            Progress::More | Progress::Failed(_) => (),
+        }
+        match progress {
             Progress::More => News { moved: true, more: true, asked: None },
             Progress::Fresh { data, ttl } => {
                 self.take(now, data, ttl, Level::Source, shared);
@@ -400,6 +423,7 @@ impl Feed {
         let retry_in = self.fetch.backoff(now).unwrap_or(random);
         self.failures = self.failures.saturating_add(1);
         self.next_try = now.plus(retry_in);
+        self.tally.errors[error.at()] += 1;
         self.error = Some(error.clone());
         let kept = self.usable(now, config).is_some();
         let event = Event::DiscoveryFailed {
@@ -469,6 +493,10 @@ impl Feed {
             fetching: self.lease.is_some_and(|lease| now < lease.deadline),
             watching: self.lease.is_some_and(|lease| lease.watch && now < lease.deadline),
             held_back: self.held_back(now, &sources.config).is_some(),
+            answers: self.tally.answers,
+            watched: self.tally.watched,
+            errors: words(&ERRORS, &self.tally.errors),
+            took: self.tally.took,
         }
     }
 }

@@ -146,7 +146,31 @@ pub enum DiscoveryError {
     Impossible(Arc<str>),
 }
 
+/// Kinds of errors, in words.
+const ERRORS: [&str; 8] =
+    ["timeout", "connection", "status", "redirect", "document", "denied", "reply", "impossible"];
+
 impl DiscoveryError {
+    /// What kind of error it is, in a word or two.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        ERRORS[self.at()]
+    }
+
+    /// Its place among [`ERRORS`].
+    const fn at(&self) -> usize {
+        match self {
+            DiscoveryError::Fault(Fault::Timeout | Fault::ConnectTimeout) => 0,
+            DiscoveryError::Fault(_) => 1,
+            DiscoveryError::Status(_) => 2,
+            DiscoveryError::Redirect(_) => 3,
+            DiscoveryError::Document(_) => 4,
+            DiscoveryError::Denied(_) => 5,
+            DiscoveryError::Reply(_) => 6,
+            DiscoveryError::Impossible(_) => 7,
+        }
+    }
+
     /// Whether asking again soon is of no use.
     #[must_use]
     pub fn is_denied(&self) -> bool {

@@ -133,3 +133,43 @@ fn case_000_20_the_documented_names_levels_and_targets_are_those_of_the_lines() 
         assert!(!(state && notice.event.is_repeating()));
     }
 }
+
+#[test]
+fn case_004_18_what_fell_out_of_the_ring_is_still_counted() {
+    let mut notices = Notices::new(None);
+    let registered = |n: u64| Event::Registry {
+        what: registry::Event::ServiceRegistered {
+            service: if n.is_multiple_of(2) { "web" } else { "api" }.into(),
+            id: "web-1".into(),
+            again: false,
+        },
+    };
+    for n in 0..1_000 {
+        notices.push(Time::from_millis(n), registered(n));
+        notices.push(Time::from_millis(n), Event::Reconfigured);
+    }
+    let count = |service: Option<&str>, event: &str| -> u64 {
+        let mut counts = notices.counts();
+        let found = counts.find(|c| c.service.as_deref() == service && c.event == event);
+        found.map_or(0, |found| found.count)
+    };
+    assert_eq!(count(Some("web"), "service_registered"), 500);
+    assert_eq!(count(Some("api"), "service_registered"), 500);
+    assert_eq!(count(None, "reconfigured"), 1_000);
+    assert_eq!(notices.counts().count(), 3);
+}
+
+#[test]
+fn services_without_end_do_not_fill_memory() {
+    let mut notices = Notices::new(None);
+    for n in 0..5_000 {
+        let what = registry::Event::ServiceRegistered {
+            service: format!("s{n}").into(),
+            id: "x".into(),
+            again: false,
+        };
+        notices.push(Time::ZERO, Event::Registry { what });
+    }
+    assert!(notices.counts().count() <= 1_025);
+    assert_eq!(notices.counts().map(|count| count.count).sum::<u64>(), 5_000);
+}

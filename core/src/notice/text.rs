@@ -1,6 +1,7 @@
 //! How notices read: the name of each and its one line.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::{Event, Notice, Suppressed};
 use crate::time::DurationText;
@@ -24,6 +25,16 @@ impl fmt::Display for Suppressed {
 }
 
 impl Event {
+    /// The service that it names itself, apart from that of its machine.
+    pub(super) fn about(&self) -> Option<&Arc<str>> {
+        match self {
+            Event::DiscoveryFailed { about, .. } => about.as_ref(),
+            Event::MassRemoval { about, .. } | Event::CacheDropped { about, .. } => Some(about),
+            Event::Registry { what } => what.service(),
+            _ => None,
+        }
+    }
+
     /// The name under which it is logged: `service_registered`, `breaker_opened`. That of its
     /// `event` field; of something about registrations, that of the `event` field within.
     #[must_use]

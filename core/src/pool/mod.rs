@@ -20,6 +20,7 @@ pub(crate) use endpoint::{Endpoint, Heed, List, Load};
 
 use crate::config::Rules;
 use crate::discovery::{Candidate, Place};
+use crate::metrics::{ClusterTally, OTHER};
 use crate::policy::balance::affinity::{Member, Ring};
 use crate::policy::balance::weights::Weights;
 use crate::policy::balance::{BalanceKind, hash, subset};
@@ -40,6 +41,7 @@ pub(crate) struct Tier {
     pub(crate) place: Place,
     /// All attempts of the cluster.
     pub(crate) watch: Watch,
+    pub(crate) tally: ClusterTally,
     /// Its endpoints, by what may be done with them; see [`List`].
     lists: [Vec<u32>; endpoint::LISTS],
     /// All of them, in the order of their weights.
@@ -84,6 +86,8 @@ pub(crate) struct Pool {
     dirty: u64,
     /// Endpoints in any list: without one there is nothing to look for.
     listed: u32,
+    /// What clusters had counted that are not there any more.
+    retired: BTreeMap<Arc<str>, Box<ClusterTally>>,
 }
 
 impl Pool {
@@ -166,6 +170,9 @@ impl Pool {
         for tier in before {
             if let Some(same) = self.tiers.iter_mut().find(|t| t.cluster == tier.cluster) {
                 (same.watch, same.cursor) = (tier.watch, tier.cursor);
+                same.tally = tier.tally;
+            } else {
+                self.retire(tier);
             }
         }
         for ((cluster, _), index) in &gone {
@@ -230,10 +237,12 @@ impl Pool {
             Some(position) => position,
             None if self.tiers.len() >= MOST_TIERS => return None,
             None => {
+                let tally = self.retired.remove(&candidate.cluster);
                 self.tiers.push(Tier {
                     cluster: candidate.cluster.clone(),
                     place: candidate.place,
                     watch: Watch::new(now),
+                    tally: tally.map(|tally| *tally).unwrap_or_default(),
                     lists: Default::default(),
                     members: Vec::new(),
                     weights: Weights::default(),
@@ -245,6 +254,19 @@ impl Pool {
             }
         };
         u32::try_from(position).ok()
+    }
+
+    /// Keeps what a cluster has counted that leaves; of too many, under one name.
+    fn retire(&mut self, tier: Tier) {
+        let full = self.retired.len() >= MOST_TIERS;
+        let cluster = if full { OTHER.into() } else { tier.cluster };
+        self.retired.entry(cluster).or_default().add(&tier.tally);
+    }
+
+    /// What each cluster has counted, also those that are not there any more.
+    pub(crate) fn tallies(&self) -> impl Iterator<Item = (&Arc<str>, &ClusterTally)> {
+        let gone = self.retired.iter().map(|(cluster, tally)| (cluster, &**tally));
+        self.tiers.iter().map(|tier| (&tier.cluster, &tier.tally)).chain(gone)
     }
 
     /// An attempt at the endpoint is not out any more.

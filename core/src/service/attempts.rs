@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Service, transition};
 use crate::call::{DeadlineKind, Live, Ticket};
+use crate::metrics::ClusterTally;
 use crate::notice::{Event, Suppressed};
 use crate::outcome::{Class, Fault, Outcome};
 use crate::policy::breaker::{Permit, State};
@@ -50,6 +51,7 @@ impl Service {
             endpoint.breaker.release(live.permit);
             endpoint.watch.silent_among(now, &self.rules.stall);
             tier.watch.silent_among(now, &self.rules.stall);
+            self.tally.fault(Fault::Outrun);
             self.pool.done(live.endpoint.index);
             self.sync(now, live.endpoint.index);
         }
@@ -60,6 +62,7 @@ impl Service {
         if let Some(endpoint) = self.pool.get_mut(live.endpoint) {
             endpoint.breaker.release(live.permit);
             let _ = endpoint.watch.silent(now, &self.rules.stall);
+            self.tally.fault(Fault::Stalled);
             let tier = endpoint.tier;
             self.pool.done(live.endpoint.index);
             self.pool.tiers[tier as usize].watch.silent_among(now, &self.rules.stall);
@@ -132,6 +135,7 @@ impl Service {
     pub(crate) fn settle(&mut self, now: Time, live: &Live, outcome: Outcome) {
         let Live { endpoint: id, permit, sent_at, again, streamed, kind, .. } = *live;
         let class = outcome.class();
+        self.tally.outcome(outcome);
         if class == Class::Failure {
             self.counts.failed_attempts += 1;
             self.counts.failed_since_success += 1;
@@ -152,6 +156,7 @@ impl Service {
             }
         }
         let Some((endpoint, tier)) = self.pool.with_tier(id) else { return };
+        tier.tally.attempts[ClusterTally::row(class)].record(took, &self.bounds);
         let probe = kind == DeadlineKind::Probe
             && matches!(outcome, Outcome::Failed { fault: Fault::Timeout, .. });
         match outcome {
@@ -239,6 +244,10 @@ impl Service {
                         Event::Switched { from: from_name, to: to_name, failback: to < from };
                     self.notices.push(now, event);
                 }
+                if let Some(tier) = self.pool.tiers.get_mut(to as usize) {
+                    tier.tally.switched += 1;
+                    tier.tally.failbacks += u64::from(to < from);
+                }
             }
             Some(_) => return,
             None => (),
@@ -259,6 +268,7 @@ impl Service {
         let (took, rules) = (Duration::ZERO, &self.rules.breaker);
         let change = endpoint.breaker.late(now, ticket.permit, class, took, rules, &mut self.rng);
         if let Err(fault) = result {
+            self.tally.fault(fault);
             self.counts.failed_attempts += 1;
             self.counts.failed_since_success += 1;
             endpoint.failed += 1;
@@ -286,6 +296,12 @@ impl Service {
         if let (Some(from), Some(to)) = (cluster(from), cluster(to)) {
             self.notices.push(now, Event::Failover { from, to, reason });
         }
+        if let Some(tier) = self.pool.tiers.get_mut(from as usize) {
+            tier.tally.left += 1;
+        }
+        if let Some(tier) = self.pool.tiers.get_mut(to as usize) {
+            tier.tally.entered += 1;
+        }
     }
 
     pub(crate) fn notice_suppressed(
@@ -295,6 +311,7 @@ impl Service {
         reason: Outcome,
         by: Suppressed,
     ) {
+        self.tally.suppressed(by);
         if let Some(tier) = self.pool.tiers.get(tier as usize) {
             self.notices
                 .push(now, Event::RetrySuppressed { cluster: tier.cluster.clone(), reason, by });

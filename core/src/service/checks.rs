@@ -82,6 +82,7 @@ impl Service {
             CheckOutcome::Failed(fault) => verdict::fault(*fault),
             CheckOutcome::Dropped => ProbeOutcome::Dropped,
         };
+        self.tally.check(outcome);
         let heard = self.checks.done(now, id.0, outcome, settings, &mut self.rng);
         let Some(heard) = heard else { return false };
         let Some(Some(endpoint)) = self.pool.endpoints.get_mut(heard.endpoint as usize) else {

@@ -93,6 +93,7 @@ impl Service {
         let settings = &self.rules.breaker;
         let Some(known) = self.pool.get_mut(endpoint) else { return false };
         let breaker = &mut known.breaker;
+        let before = breaker.state().into();
         let change = match order {
             Order::Open => Some(breaker.force_open(now, None, settings)),
             Order::KeepOpen => Some(breaker.force_open(now, Some(Time::NEVER), settings)),
@@ -102,7 +103,8 @@ impl Service {
         };
         if let (Some(change), Some(known)) = (change, self.pool.get(endpoint)) {
             let tier = &self.pool.tiers[known.tier as usize];
-            self.notices.push(now, transition(known, tier, change));
+            let (service, event) = (Some(self.name.clone()), transition(known, tier, change));
+            self.notices.push_from(now, service, event, Some(before));
         }
         self.tell(now, endpoint.index);
         self.sync(now, endpoint.index);
@@ -113,6 +115,7 @@ impl Service {
     pub fn order_service(&mut self, now: Time, order: Order) {
         let settings = &self.rules.service_breaker;
         let breaker = &mut self.gate.breaker;
+        let before = breaker.state().into();
         let change = match order {
             Order::Open => Some(breaker.force_open(now, None, settings)),
             Order::KeepOpen => Some(breaker.force_open(now, Some(Time::NEVER), settings)),
@@ -121,7 +124,8 @@ impl Service {
             Order::Reset => breaker.reset(now),
         };
         if let Some(change) = change {
-            self.notices.push(now, Event::ServiceBreaker { change });
+            let (service, event) = (Some(self.name.clone()), Event::ServiceBreaker { change });
+            self.notices.push_from(now, service, event, Some(before));
         }
         // An order stands above a configuration that guards nothing, also above the next one.
         self.gate.ordered = !matches!(order, Order::Resume | Order::Reset);

@@ -8,6 +8,7 @@ mod control;
 mod gate;
 mod health;
 mod hearsay;
+mod learned;
 mod view;
 
 pub use control::Order;
@@ -29,6 +30,7 @@ use crate::correlation::header_name;
 use crate::discovery::directory::Resolution;
 use crate::discovery::{Candidate, DiscoveryError};
 use crate::headers;
+use crate::metrics::{Bounds, Tally};
 use crate::notice::{Event, Notices};
 use crate::outcome::{Fault, Outcome};
 use crate::policy::breaker::Transition;
@@ -94,6 +96,8 @@ pub struct Service {
     /// The generation of each endpoint that is checked.
     checked: BTreeMap<u32, u32>,
     pub(crate) counts: Counts,
+    pub(crate) tally: Tally,
+    pub(crate) bounds: Bounds,
     #[serde(skip, default = "pending")]
     pub(crate) resolution: Resolution,
     epoch: u64,
@@ -107,6 +111,8 @@ pub struct Service {
     active: Option<u32>,
     active_since: Time,
     last_success: Option<Time>,
+    /// What an earlier run has learnt of endpoints that are not known yet.
+    earlier: Option<Box<learned::Earlier>>,
 }
 
 fn pending() -> Resolution {
@@ -141,6 +147,8 @@ impl Service {
             checks: Schedule::new(),
             checked: BTreeMap::new(),
             counts: Counts::default(),
+            tally: Tally::default(),
+            bounds: Bounds::default(),
             resolution: Resolution::Pending,
             epoch: 0,
             sharing: None,
@@ -149,6 +157,7 @@ impl Service {
             active: None,
             active_since: Time::ZERO,
             last_success: None,
+            earlier: None,
         }
     }
 
@@ -162,6 +171,12 @@ impl Service {
         }
         self.profiles = profiles;
         self
+    }
+
+    /// Counts durations in these buckets. To be said before anything is counted.
+    #[must_use]
+    pub fn with_bounds(self, bounds: Bounds) -> Service {
+        Service { bounds, ..self }
     }
 
     /// The number of the profile called `name`, for [`CallSpec::profile`](crate::CallSpec).
@@ -287,6 +302,9 @@ impl Service {
         self.reschedule(now);
         let tier = self.pool.tiers.iter().position(|tier| Some(&tier.cluster) == active.as_ref());
         self.active = tier.and_then(|tier| u32::try_from(tier).ok());
+        if self.earlier.is_some() {
+            self.recall(now);
+        }
         let total = self.pool.endpoints.iter().flatten().count();
         self.notices.push(now, Event::EndpointsChanged { added, removed, total });
     }

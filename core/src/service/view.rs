@@ -1,5 +1,6 @@
 //! The service as people see it: its snapshot, its health, and who may not be called.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use super::Service;
 use crate::config::Rules;
 use crate::discovery::Place;
 use crate::error::{Skip, Skipped};
+use crate::metrics::ClusterTally;
 use crate::policy::breaker::State;
 use crate::policy::health::Status;
 use crate::pool::{Endpoint, Heed, Tier};
@@ -75,7 +77,23 @@ impl Service {
             budget: self.budget.available(now, &self.rules.budget),
             split: self.split(now),
             limits: self.limits(),
+            critical: true,
+            discovered: false,
+            counted: self.tally.view(),
+            clusters: self.clusters(),
+            breaker_moves: self.notices.moves().0,
+            own_breaker_moves: self.notices.moves().1,
+            cache: None,
+            watches: None,
         }
+    }
+
+    fn clusters(&self) -> BTreeMap<Arc<str>, ClusterTally> {
+        let mut clusters = BTreeMap::new();
+        for (cluster, tally) in self.pool.tallies() {
+            clusters.entry(cluster.clone()).or_insert_with(ClusterTally::default).add(tally);
+        }
+        clusters
     }
 
     fn health(&self, now: Time) -> Health {

@@ -31,6 +31,7 @@ pub mod http;
 pub mod pki;
 mod ports;
 mod process;
+pub mod prometheus;
 pub mod redis;
 pub mod resp;
 mod room;

@@ -381,6 +381,9 @@ impl World {
             services,
             vault: None,
             identity: Default::default(),
+            shared_lists: None,
+            shared_answers: None,
+            events: Vec::new(),
             notices,
         }
     }

@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use origin_core::Error;
+use origin_core::Secret;
 use origin_core::config::{Limits, Mode as Breaking};
-use origin_core::ops::secrets::{Secrets, Token};
+use origin_core::ops::secrets::Secrets;
 use origin_driver::Client;
 use origin_lab::{FaultServer, Mode};
 
@@ -185,8 +186,8 @@ fn case_000_45_refused_credentials_are_errors_and_shown_by_none<S: Subject>() {
     assert!(!all.contains(PLANTED), "{all}");
     // None at all, or one that cannot be sent: nothing is.
     let before = server.request_count();
-    assert!(Token::new(" \n").is_none());
-    for token in [None, Token::new("pl4nted\u{7}token")] {
+    assert!(Secret::new(" \n").is_none());
+    for token in [None, Secret::new("pl4nted\u{7}token")] {
         let secrets = Secrets::new(client.clone(), token);
         let errors = [
             S::wait(secrets.get_secret("a/b")).unwrap_err(),

@@ -7,6 +7,7 @@ use origin_core::cache::answer::Record;
 use origin_core::cache::second::{Ask, Chore, Counts, PurgeId};
 use origin_core::cache::{Invalidated, Key, Purged, SecondLevel, Settings, Target};
 use origin_core::job::{JobOutcome, Work};
+use origin_core::metrics::EventCount;
 use origin_core::notice::{Notice, Notices};
 use origin_core::rng::Pcg32;
 use origin_core::{Config, ConfigError, Time, redis};
@@ -66,6 +67,10 @@ impl Second {
 
     pub(crate) fn notices(&self) -> Vec<Notice> {
         lock(&self.0).level.notices().since(0).cloned().collect()
+    }
+
+    pub(crate) fn events(&self) -> Vec<EventCount> {
+        lock(&self.0).level.notices().counts().collect()
     }
 
     /// When a background should look whether a carrier is wanted.

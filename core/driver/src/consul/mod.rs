@@ -21,6 +21,7 @@ use origin_core::discovery::directory::{Resolution, Usage};
 use origin_core::discovery::plan::injected;
 use origin_core::discovery::{Role, Surroundings};
 use origin_core::job::{JobId, JobOutcome, Poll};
+use origin_core::metrics::EventCount;
 use origin_core::notice::Notice;
 use origin_core::ops::consul::{Consul as Calls, SERVICE};
 use origin_core::ops::{Caller, Flow};
@@ -59,7 +60,9 @@ impl Desk {
             .filter_map(|n| agent(n).map(|(name, address)| (name, role(n), address)))
             .collect();
         let (policy, profiles) = config.rules_for(SERVICE)?;
-        let mut service = Service::new(SERVICE.into(), policy, seed).with_profiles(profiles);
+        let mut service = Service::new(SERVICE.into(), policy, seed)
+            .with_profiles(profiles)
+            .with_bounds(config.metrics.check("metrics")?);
         service.resolve(now, Resolution::Found(injected(&agents, None)));
         let off = CacheConfig { enabled: false, ..CacheConfig::default() };
         let memory = Memory::new(now, seed, cache::Settings::of(&off, "cache")?);
@@ -81,6 +84,11 @@ impl Desk {
     /// What happened to own registrations of late.
     pub(crate) fn notices(&self) -> Vec<Notice> {
         lock(&self.registry).notices().since(0).cloned().collect()
+    }
+
+    /// How often that happened.
+    pub(crate) fn events(&self) -> Vec<EventCount> {
+        lock(&self.registry).notices().counts().collect()
     }
 
     /// Takes what came of a job; what it means for discovery.

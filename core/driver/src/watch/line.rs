@@ -13,6 +13,7 @@ use origin_core::discovery::delivery::{
 };
 use origin_core::discovery::directory::Resolution;
 use origin_core::job::Poll;
+use origin_core::snapshot::WatchesSnapshot;
 use origin_core::{Error, Time};
 use serde::Serialize;
 
@@ -235,6 +236,20 @@ impl Watchers {
     /// Other settings are in force for those that have none of their own.
     pub(crate) fn retune(&self, settings: Settings) {
         self.each(|line| line.retune(settings));
+    }
+
+    /// All of them together; `None` when there are none.
+    pub(crate) fn summary(&self, now: Time) -> Option<WatchesSnapshot> {
+        let mut all = WatchesSnapshot::default();
+        let lines: Vec<Arc<Line>> = lock(&self.0).lines.iter().filter_map(Weak::upgrade).collect();
+        for status in lines.iter().map(|line| line.status(Some(now))).filter(|s| !s.over) {
+            all.subscriptions += 1;
+            all.behind = all.behind.max(status.behind);
+            all.took = all.took.max(status.took.source.saturating_add(status.took.oldest));
+            all.delivered += status.counts.delivered;
+            all.failed += status.counts.failed;
+        }
+        (all.subscriptions > 0).then_some(all)
     }
 
     /// Wakes all of them: the client is gone.

@@ -8,6 +8,7 @@ use crate::config::{Config, ConfigError, DiscoveryConfig};
 use crate::consul::{self, Tokens, watch};
 use crate::discovery::{Surroundings, file};
 use crate::dns;
+use crate::metrics::Bounds;
 
 /// Consul as a source.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,6 +42,8 @@ pub(in crate::discovery) struct Sources {
     pub file: Option<file::Settings>,
     pub consul: Option<ConsulSource>,
     pub dns: Option<dns::Settings>,
+    /// How the time that answers take is counted.
+    pub bounds: Bounds,
 }
 
 impl Sources {
@@ -76,6 +79,7 @@ impl Sources {
             None => None,
         };
         let local = config.local_cluster.as_deref().map(Arc::from);
-        Ok(Sources { config: discovery.clone(), local, file, consul, dns })
+        let bounds = config.metrics.check("metrics")?;
+        Ok(Sources { config: discovery.clone(), local, file, consul, dns, bounds })
     }
 }

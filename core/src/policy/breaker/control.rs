@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use super::window::Windows;
-use super::{Breaker, Force, Permit, Phase, Probes, Refusal, Settings, Transition, Trip, next};
+use super::{
+    Breaker, Force, MOST_OPENINGS, Permit, Phase, Probes, Refusal, Settings, Transition, Trip, next,
+};
 use crate::config::Mode;
 use crate::outcome::Class;
 use crate::rng::Pcg32;
@@ -30,6 +32,36 @@ impl Breaker {
         self.trip = Some(Trip::Forced);
         self.enter(Phase::Open { until });
         Transition::Opened { trip: Trip::Forced, interval: now.until(until), shadow: false }
+    }
+
+    /// Opens it as it was in an earlier run: for `left` more, at most the longest open interval;
+    /// with nothing left it turns half-open at the next tick. `openings` as [`Breaker::openings`]
+    /// told then. Only a closed breaker that is not forced and not disabled is changed.
+    #[must_use]
+    pub fn restore(
+        &mut self,
+        now: Time,
+        left: Duration,
+        trip: Option<Trip>,
+        openings: u8,
+        settings: &Settings,
+    ) -> Option<Transition> {
+        let closed = matches!(self.phase, Phase::Closed { .. });
+        if !closed || self.force.is_some() || settings.mode == Mode::Disabled {
+            return None;
+        }
+        let interval = left.min(Duration::from_nanos(settings.longest_open()));
+        let trip = trip.unwrap_or(Trip::ProbeLost);
+        self.openings = openings.min(MOST_OPENINGS);
+        self.trip = Some(trip);
+        self.enter(Phase::Open { until: now.plus(interval) });
+        Some(Transition::Opened { trip, interval, shadow: settings.shadow() })
+    }
+
+    /// How often it has opened, as far as that makes the next open interval longer.
+    #[must_use]
+    pub const fn openings(&self) -> u8 {
+        self.openings
     }
 
     /// Closes it by hand and keeps it closed, until [`Breaker::unforce`], [`Breaker::force_open`]
