@@ -266,7 +266,7 @@ proptest! {
         prop_assert_eq!(sent.len(), expected);
         if let Ok(mut upload) = upload {
             upload.end();
-            let Want::Send(request, _) = upload.next().unwrap() else { panic!() };
+            let Want::Send(request, _) = upload.poll().unwrap() else { panic!() };
             sent.push(request);
         }
         for request in sent {

@@ -157,7 +157,7 @@ pub(crate) mod asynchronous {
         let hub = upload.hub.clone();
         let state = upload.state()?;
         loop {
-            let (request, pause) = match state.machine.next()? {
+            let (request, pause) = match state.machine.poll()? {
                 Want::More => return Ok(None),
                 Want::Done(uploaded) => return Ok(Some(uploaded)),
                 Want::Send(request, pause) => (request, pause),
@@ -242,7 +242,7 @@ pub(crate) mod blocking {
         let hub = upload.hub.clone();
         let state = upload.state()?;
         loop {
-            let (request, pause) = match state.machine.next()? {
+            let (request, pause) = match state.machine.poll()? {
                 Want::More => return Ok(None),
                 Want::Done(uploaded) => return Ok(Some(uploaded)),
                 Want::Send(request, pause) => (request, pause),

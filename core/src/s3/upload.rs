@@ -58,9 +58,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 ///
 /// let mut upload = Upload::new(&Arc::default(), "bucket", "key", UploadOptions::default())?;
 /// upload.push(Bytes::from_static(b"not even a part"));
-/// assert!(matches!(upload.next()?, Want::More));
+/// assert!(matches!(upload.poll()?, Want::More));
 /// upload.end();
-/// let Want::Send(request, _) = upload.next()? else { panic!() };
+/// let Want::Send(request, _) = upload.poll()? else { panic!() };
 /// assert_eq!((request.method.as_str(), request.path.as_str()), ("PUT", "/bucket/key"));
 /// # Ok::<(), origin_core::Error>(())
 /// ```
@@ -173,7 +173,7 @@ impl Upload {
     }
 
     /// Takes bytes over. They are kept as they are until there is room for them, so
-    /// [`Upload::next`] is to be asked before more are given.
+    /// [`Upload::poll`] is to be asked before more are given.
     pub fn push(&mut self, bytes: Bytes) {
         if self.waiting.is_empty() {
             self.waiting = bytes;
@@ -184,7 +184,7 @@ impl Upload {
         }
     }
 
-    /// Copies as many bytes as there is room for; 0: [`Upload::next`] first.
+    /// Copies as many bytes as there is room for; 0: [`Upload::poll`] first.
     pub fn fill(&mut self, bytes: &[u8]) -> usize {
         self.settle();
         let count = if self.waiting.is_empty() { self.room().min(bytes.len()) } else { 0 };
@@ -231,7 +231,7 @@ impl Upload {
     ///
     /// # Errors
     /// [`Error::Request`] for more than 10 000 parts, and once it has failed.
-    pub fn next(&mut self) -> Result<Want, Error> {
+    pub fn poll(&mut self) -> Result<Want, Error> {
         if self.over {
             return Err(refuse("the upload has ended with an error already"));
         }

@@ -16,8 +16,6 @@ pub(crate) struct Line {
     pub(crate) target: String,
     pub(crate) text: String,
     pub(crate) fields: BTreeMap<String, String>,
-    /// The span it was said in.
-    pub(crate) span: Option<u64>,
 }
 
 impl Line {
@@ -152,9 +150,8 @@ impl Subscriber for Capture {
         let text = fields.0.remove("message").unwrap_or_default();
         let metadata = event.metadata();
         self.with(|kept| {
-            let span = event.parent().map(Id::into_u64).or(kept.entered.last().copied());
             let (level, target) = (*metadata.level(), metadata.target().to_owned());
-            kept.lines.push(Line { level, target, text, fields: fields.0, span });
+            kept.lines.push(Line { level, target, text, fields: fields.0 });
         });
     }
 

@@ -220,7 +220,7 @@ fn exhausted(sent: Sent) -> Error {
 fn go_on(upload: &mut Upload, server: &mut Server) -> Result<Option<Uploaded>, Error> {
     let mut rng = Pcg32::new(1, 1);
     for _ in 0..500 {
-        match upload.next()? {
+        match upload.poll()? {
             Want::More => return Ok(None),
             Want::Done(uploaded) => return Ok(Some(uploaded)),
             Want::Send(request, pause) => {
@@ -334,7 +334,7 @@ fn each_part_is_repeated_alone() {
     let mut upload = upload(PutOptions::default());
     let error = write(&mut upload, &mut server, &[b"012345678"], false).unwrap_err();
     assert!(matches!(error, Error::Exhausted(_)) && server.asked.len() == 7, "{error}");
-    assert!(upload.next().is_err());
+    assert!(upload.poll().is_err());
     server.fates.clear();
     let end = server.call(&upload.abort().unwrap()).unwrap();
     aborted(end).unwrap();
@@ -380,8 +380,8 @@ fn a_lost_answer_to_the_end_is_found_out_about() {
     let error = nine(PutOptions::default(), &last(&[Mute]), &mut server).unwrap_err();
     assert_eq!(code(error), Code::NoSuchUpload);
     // Nor when it is another object that is there.
-    let mut server = Server::default();
-    server.object = Some((Bytes::from_static(b"other"), ETag::new("other").unwrap()));
+    let other = Some((Bytes::from_static(b"other"), ETag::new("other").unwrap()));
+    let mut server = Server { object: other, ..Server::default() };
     let error = nine(new(), &last(&[Lost]), &mut server).unwrap_err();
     assert_eq!(code(error), Code::PreconditionFailed);
     assert_eq!(server.asked.last().unwrap(), "HEAD /b/k");
@@ -390,8 +390,8 @@ fn a_lost_answer_to_the_end_is_found_out_about() {
 
 #[test]
 fn a_condition_that_does_not_hold_is_told_at_once_when_there_is_no_doubt() {
-    let mut server = Server::default();
-    server.object = Some((Bytes::from_static(b"other"), ETag::new("other").unwrap()));
+    let other = Some((Bytes::from_static(b"other"), ETag::new("other").unwrap()));
+    let mut server = Server { object: other, ..Server::default() };
     let error = nine(new(), &[], &mut server).unwrap_err();
     assert_eq!(code(error), Code::PreconditionFailed);
     assert_eq!(server.asked.len(), 5, "{:?}", server.asked);
@@ -431,7 +431,7 @@ fn parts_grow_so_that_they_suffice() {
     full.parts = vec![ETag::new("e").unwrap(); MOST_PARTS];
     full.push(Bytes::from_static(b"x"));
     full.end();
-    assert!(matches!(full.next(), Err(Error::Request { .. })));
+    assert!(matches!(full.poll(), Err(Error::Request { .. })));
     assert!(full.abort().is_some());
 }
 
