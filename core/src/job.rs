@@ -24,6 +24,23 @@ use crate::time::Time;
 #[serde(transparent)]
 pub struct JobId(pub(crate) u64);
 
+/// Who issued a job, told by the topmost bits of its number: results find their way back by them.
+/// In one place, so that no two machines have the same. Discovery has none.
+pub(crate) mod mark {
+    /// Consul as applications use it.
+    pub(crate) const REGISTRY: u64 = 1 << 63;
+    /// What is followed in Consul beside services; together with the one above, its files.
+    pub(crate) const FOLLOWED: u64 = 1 << 62;
+    /// The token of Vault.
+    pub(crate) const VAULT: u64 = 1 << 61;
+    /// The files of an identity.
+    pub(crate) const IDENTITY: u64 = 1 << 60;
+    /// The files of storage.
+    pub(crate) const STORAGE: u64 = 1 << 59;
+    /// All of them.
+    pub(crate) const ALL: u64 = REGISTRY | FOLLOWED | VAULT | IDENTITY | STORAGE;
+}
+
 /// Background work to be done.
 #[derive(Clone, Debug)]
 pub struct Job {

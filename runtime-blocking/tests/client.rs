@@ -253,7 +253,7 @@ fn requests_arrive_as_they_were_asked_for() {
         let mut names: Vec<String> = names.collect();
         names.sort();
         // Every request carries its ids; the rest is what was asked for.
-        let ids = ["x-correlation-id", "x-request-id"];
+        let ids = ["x-correlation-id", "x-request-id", "traceparent"];
         assert!(ids.iter().all(|id| names.iter().any(|name| name == id)), "{names:?}");
         names.retain(|name| !ids.contains(&name.as_str()));
         (names.join(" "), seen)

@@ -2,7 +2,7 @@
 //! check every signature.
 
 // Helpers of tests may fail the test.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 macro_rules! on_every_runtime {
     ($($name:ident)*) => { $(

@@ -21,6 +21,8 @@ const PART: usize = 8 << 20;
 const ROUNDS: usize = 7;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
+/// What is measured, by its name.
+type Run<'a> = (&'a str, Box<dyn Fn() -> Outcome<()> + 'a>);
 
 fn main() -> Outcome<()> {
     let mib: usize = std::env::args().nth(1).map_or(Ok(256), |text| text.parse())?;
@@ -42,7 +44,7 @@ fn main() -> Outcome<()> {
             client.storage().download("b", "k", GetOptions::default()).get_to(&mut io::sink())?;
         if read == size as u64 { Ok(()) } else { Err("the object is not whole".into()) }
     };
-    let runs: [(&str, Box<dyn Fn() -> Outcome<()>>); 6] = [
+    let runs: [Run<'_>; 6] = [
         (
             "upload, bare ureq",
             Box::new(|| {

@@ -16,7 +16,7 @@ use super::said::{Said, TokenView, View};
 use super::token::{self, Keeper, Trouble};
 use crate::config::field::{At, WEEK};
 use crate::config::{ConfigError, IdentityConfig, check_service_name};
-use crate::job::{Job, JobId, JobOutcome, Poll, Work};
+use crate::job::{Job, JobId, JobOutcome, Poll, Work, mark};
 use crate::notice::{Event, Notices};
 use crate::ops::secrets::SERVICE as SECRETS;
 use crate::secret::Secret;
@@ -24,8 +24,8 @@ use crate::time::{Time, Wall};
 
 /// Marks the numbers of its jobs: those of registrations, of what is followed in Consul and of
 /// Vault have one of the three bits above.
-const OWN: u64 = 1 << 60;
-const MARKS: u64 = 15 << 60;
+const OWN: u64 = mark::IDENTITY;
+const MARKS: u64 = mark::ALL;
 
 /// A checked [`IdentityConfig`].
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -291,18 +291,22 @@ const MOST_SAID: usize = 1_024;
 /// and what is counted cannot differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Said {
-    counts: BTreeMap<Option<Arc<str>>, Names>,
+    /// About no service, or one too many.
+    plain: Names,
+    counts: BTreeMap<Arc<str>, Names>,
     endpoints: Moves,
     service: Moves,
 }
 
 impl Said {
     pub(crate) fn count(&mut self, service: Option<&Arc<str>>, event: &Event, from: Option<Phase>) {
-        let mut about = service.cloned();
-        if self.counts.len() >= MOST_SAID && !self.counts.contains_key(&about) {
-            about = None;
-        }
-        let names = self.counts.entry(about).or_default();
+        let full = self.counts.len() >= MOST_SAID;
+        let names = match service {
+            Some(service) if !full || self.counts.contains_key(service) => {
+                self.counts.entry(service.clone()).or_default()
+            }
+            _ => &mut self.plain,
+        };
         let name = event.name();
         match names.iter_mut().find(|(said, _)| *said == name) {
             Some((_, count)) => *count += 1,
@@ -334,9 +338,10 @@ impl Said {
     }
 
     pub(crate) fn view(&self) -> impl Iterator<Item = EventCount> + '_ {
-        self.counts.iter().flat_map(|(service, names)| {
-            names.iter().map(|(event, count)| EventCount {
-                service: service.clone(),
+        let named = self.counts.iter().map(|(service, names)| (Some(service), names));
+        std::iter::once((None, &self.plain)).chain(named).flat_map(|(service, names)| {
+            names.iter().map(move |(event, count)| EventCount {
+                service: service.cloned(),
                 event: event.clone(),
                 count: *count,
             })

@@ -13,14 +13,14 @@ use super::ask::SERVICE;
 use super::credentials::{Place, Settings};
 use crate::config::StorageConfig;
 use crate::files::{self, Content, Files};
-use crate::job::{Job, JobId, JobOutcome, Poll, Work};
+use crate::job::{Job, JobId, JobOutcome, Poll, Work, mark};
 use crate::notice::{self, Notices};
 use crate::time::Time;
 
 /// Marks the numbers of its jobs: those of discovery count up from zero, those of Consul and of
 /// Vault have one of the three bits above.
-const OWN: u64 = 1 << 60;
-const MARKS: u64 = 15 << 60;
+const OWN: u64 = mark::STORAGE;
+const MARKS: u64 = mark::ALL;
 
 /// What happened to the credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use origin_core::config::{DiscoveryConfig, VaultAuth, VaultConfig};
 use origin_core::notice;
+use origin_core::outcome::Fault;
 use origin_core::vault::VaultError;
 use origin_core::vault::event::{Event, Gone, Trouble};
 use origin_core::vault::keeper::Stage;
@@ -111,9 +112,15 @@ fn case_000_23_logins_and_renewals_go_over_mutual_tls_as_calls_do<S: Subject>() 
         builder().roots(Authority::new().roots()).identity(own).build().unwrap(),
     ] {
         let error = read(&client).unwrap_err();
-        let tls = VaultError::Unavailable { why: Trouble::Fault(origin_core::outcome::Fault::Tls) };
-        assert_eq!(error.vault(), Some(&tls), "{error:?}");
-        assert!(!client.tls_failures().is_empty());
+        // In TLS 1.3 the server's alert comes when the client has done its part and is writing: a
+        // thread that writes into a closed connection may be told of the reset first.
+        match error.vault() {
+            Some(VaultError::Unavailable { why: Trouble::Fault(Fault::Tls) }) => {
+                assert!(!client.tls_failures().is_empty());
+            }
+            Some(VaultError::Unavailable { why: Trouble::Fault(Fault::Reset) }) => {}
+            _ => panic!("{error:?}"),
+        }
     }
     assert_eq!(vault.with(|state| state.book.len()), before);
 }

@@ -44,8 +44,10 @@ fn case_002_16_17_18_19_20_lines_are_those_of_the_contract<S: Subject>() {
         server.set(Mode::status(404));
         S::wait(upstream.delete("/x").send()).unwrap();
         assert_eq!(seen.calls()[1], (Level::INFO, format!("Response: DELETE {url}/x - 404")));
-        // It cannot be connected to: told, waited for, tried again.
+        // It cannot be connected to: told, waited for, tried again. A client that has no connection
+        // from before, which would break instead.
         server.set(Mode::Refuse);
+        let upstream = synapse::<S>(&server).service("user-service").unwrap();
         let error = S::wait(upstream.get("/x").send()).unwrap_err();
         let cause = "connection refused or unreachable";
         let mut expected = vec![];

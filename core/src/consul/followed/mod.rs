@@ -24,15 +24,15 @@ use super::wire::{Api, Cursor, Head};
 use super::{connect, watch};
 use crate::config::{ConfigError, ConsulConfig};
 use crate::identity::files::{self, Files};
-use crate::job::{Job, JobId, JobOutcome, Poll, Work};
+use crate::job::{Job, JobId, JobOutcome, Poll, Work, mark};
 use crate::notice::{Event, Notices};
 use crate::outcome::Fault;
 use crate::rng::Pcg32;
 use crate::time::{Time, Wall};
 
 /// Marks the numbers of its jobs, beside the mark of the registry.
-const OWN: u64 = 1 << 62;
-const MARKS: u64 = 3 << 62;
+const OWN: u64 = mark::FOLLOWED;
+const MARKS: u64 = mark::ALL;
 
 /// The settings of all that is followed.
 #[derive(Clone, Debug)]

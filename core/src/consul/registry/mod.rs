@@ -35,16 +35,16 @@ use super::template::renderer::{self, Renderer};
 use super::wire::Api;
 use crate::config::{CheckStatus, ConfigError, ConsulConfig, RegistrationConfig};
 use crate::discovery::directory::Usage;
-use crate::job::{Job, JobId, JobOutcome, Poll, Work};
+use crate::job::{Job, JobId, JobOutcome, Poll, Work, mark};
 use crate::notice::{self, Notices};
 use crate::policy::balance::hash;
 use crate::rng::Pcg32;
 use crate::time::Time;
 
 /// Marks the numbers of its jobs: those of discovery count up from zero.
-const OWN: u64 = 1 << 63;
+const OWN: u64 = mark::REGISTRY;
 /// Beside it, those of rendered files.
-const FILES: u64 = 1 << 62;
+const FILES: u64 = mark::FOLLOWED;
 
 /// The settings of the desk: those of Consul, and of the machines behind it.
 #[derive(Clone, Debug)]

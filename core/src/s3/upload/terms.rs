@@ -52,7 +52,8 @@ pub struct Uploaded {
 pub enum Want {
     /// More bytes, or to be told that there are none.
     More,
-    /// This request to be sent after this pause, and [`Upload::answered`] or [`Upload::failed`].
+    /// This request to be sent after this pause, and [`Upload::answered`](crate::s3::Upload::answered) or
+    /// [`Upload::failed`](crate::s3::Upload::failed).
     Send(Request, Duration),
     /// Nothing: the object is there.
     Done(Uploaded),

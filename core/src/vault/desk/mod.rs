@@ -28,7 +28,7 @@ use super::wire::{Api, Exchange};
 use super::{VaultError, auth};
 use crate::address::Address;
 use crate::config::{ConfigError, VaultConfig};
-use crate::job::{Job, JobId, JobOutcome, Poll, Work};
+use crate::job::{Job, JobId, JobOutcome, Poll, Work, mark};
 use crate::notice::{self, Notices};
 use crate::ops::secrets::SERVICE;
 use crate::rng::Pcg32;
@@ -37,8 +37,8 @@ use crate::time::Time;
 
 /// Marks the numbers of its jobs: those of discovery count up from zero, those of registrations
 /// and of what is followed in Consul have one of the two bits above.
-const OWN: u64 = 1 << 61;
-const MARKS: u64 = 7 << 61;
+const OWN: u64 = mark::VAULT;
+const MARKS: u64 = mark::ALL;
 
 /// The settings of the desk, and what stands in the environment.
 #[derive(Clone)]
