@@ -98,7 +98,7 @@ fn the_first_snapshot_is_there_shortly_after_the_first_call<S: Subject>() {
     let _background = S::background(&client);
     get(&client, "billing", "/x").unwrap();
     // Well before the ten seconds that are between any two.
-    within(Duration::from_secs(3), "it is written", || path.exists());
+    within(Duration::from_secs(8), "it is written", || path.exists());
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.contains("billing"), "{text}");
     std::fs::remove_file(&path).unwrap();
@@ -111,7 +111,7 @@ fn what_is_known_is_written_when_a_client_is_closed<S: Subject>() {
     // and what comes now would have to wait for ten seconds.
     get(&client, "billing", "/x").unwrap();
     if S::ASYNC {
-        within(Duration::from_secs(3), "it is written", || path.exists());
+        within(Duration::from_secs(8), "it is written", || path.exists());
     }
     get(&client, "storage", "/bucket/key").unwrap();
     assert!(S::wait(S::there(|| client.close(Duration::from_secs(5)))).unwrap());
