@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread;
 use std::time::Duration;
@@ -155,6 +155,8 @@ struct Shared {
     accepted: AtomicU64,
     resumed: AtomicU64,
     requests: AtomicU64,
+    /// Whether one that refuses a client does not wait for it to have heard.
+    abrupt: AtomicBool,
 }
 
 impl Server {
@@ -168,6 +170,7 @@ impl Server {
             accepted: AtomicU64::new(0),
             resumed: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            abrupt: AtomicBool::new(false),
         });
         let server = Server { port, shared: shared.clone() };
         thread::spawn(move || {
@@ -181,6 +184,11 @@ impl Server {
 
     pub(crate) fn url(&self) -> String {
         format!("https://localhost:{}", self.port)
+    }
+
+    /// Closes at once where it refuses a client: what is still on its way is answered with a reset.
+    pub(crate) fn be_abrupt(&self) {
+        self.shared.abrupt.store(true, Ordering::SeqCst);
     }
 
     /// Uses another setup for new connections.
@@ -224,6 +232,9 @@ fn serve(shared: &Shared, mut tcp: TcpStream) {
     if connection.complete_io(&mut tcp).is_err() || connection.is_handshaking() {
         // Tells why, and stays until the client has gone: a reset would overtake the alert.
         while connection.wants_write() && connection.write_tls(&mut tcp).is_ok() {}
+        if shared.abrupt.load(Ordering::SeqCst) {
+            return;
+        }
         let _ = tcp.set_read_timeout(Some(Duration::from_secs(2)));
         let mut rest = [0; 4096];
         while tcp.read(&mut rest).is_ok_and(|count| count > 0) {}

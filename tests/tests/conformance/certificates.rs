@@ -15,6 +15,7 @@ on_every_runtime! {
     case_003_46_a_name_of_its_own_is_verified_instead_of_the_address
     a_server_that_asks_is_shown_who_we_are
     a_server_that_refuses_us_is_a_tls_fault_and_nothing_was_sent
+    a_refusal_is_heard_by_who_is_still_writing
     a_workload_is_known_by_its_spiffe_id_alone
     a_proxy_that_accepts_http_2_in_vain_is_offered_http_1_only
     case_003_47_what_is_wrong_with_a_file_is_said_with_its_name
@@ -147,6 +148,25 @@ fn a_server_that_refuses_us_is_a_tls_fault_and_nothing_was_sent<S: Subject>() {
             }
             assert_eq!(server.requests(), 0);
         }
+    }
+}
+
+/// The server has closed before all is written: it answers with a reset, which must not hide what
+/// it said before.
+fn a_refusal_is_heard_by_who_is_still_writing<S: Subject>() {
+    let ours = Authority::new();
+    for alpn in [&[][..], &["h2", "http/1.1"]] {
+        let leaf = ours.leaf(&["localhost"]);
+        let server = Server::start(&Setup { alpn, ..Setup::requiring(leaf, &ours) });
+        server.be_abrupt();
+        let much = vec![7_u8; 8 << 20];
+        for _ in 0..20 {
+            let client = to::<S>(&server.url(), ours.roots()).build().unwrap();
+            let upstream = client.service("lab").unwrap();
+            let outcome = outcome(S::wait(upstream.post("/").body(much.clone()).send()));
+            assert_eq!(outcome, TLS, "{alpn:?} {}", reason(&client));
+        }
+        assert_eq!(server.requests(), 0);
     }
 }
 

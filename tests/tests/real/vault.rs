@@ -221,12 +221,7 @@ fn case_000_23_logins_over_tls_and_mutual_tls<S: Subject>() {
         let error = read(&nobody).unwrap_err();
         let Error::Vault { error: why, .. } = &error else { panic!("{error:?}") };
         match (tls, &**why) {
-            // In TLS 1.3 the server's alert comes when the client has done its part and is writing:
-            // a reset may overtake it.
-            (
-                Tls::Mutual,
-                VaultError::Unavailable { why: Trouble::Fault(Fault::Tls | Fault::Reset) },
-            ) => {}
+            (Tls::Mutual, VaultError::Unavailable { why: Trouble::Fault(Fault::Tls) }) => {}
             (Tls::Server, VaultError::Unavailable { why: Trouble::Refused(400) }) => {}
             _ => panic!("{tls:?}: {error:?}"),
         }
