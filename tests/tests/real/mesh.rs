@@ -9,7 +9,7 @@ use origin_core::Error;
 use origin_core::consul::followed::Said;
 use origin_core::consul::intention::{Intention, Verdict};
 use origin_core::notice::Event;
-use origin_driver::{Builder, Client};
+use origin_driver::Builder;
 use origin_lab::{FaultServer, Mode};
 use origin_servers::consul::{self, Agent, Setup};
 use serde_json::{Value, json};
