@@ -197,7 +197,7 @@ impl Service {
     }
 
     /// What attempts under this profile are told; for [`Told`](crate::told::Told) and
-    /// [`Request::identify`], which need not be done while the service is held.
+    /// [`Request::identify`](crate::Request::identify), which need not be done while the service is held.
     #[must_use]
     pub fn propagation(&self, profile: u8) -> &Arc<remaining::Settings> {
         &self.profile(profile).propagate
