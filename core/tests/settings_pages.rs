@@ -1,5 +1,6 @@
 //! The tables of settings in `docs` and the configuration are one: no field without a row, no row
 //! without a field, and the default that stands in a row is the one that is in force.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)] // test code
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
