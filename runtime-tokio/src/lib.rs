@@ -117,6 +117,11 @@
 
 mod connect;
 mod runtime;
+/// The cookbook's recipes are tests.
+#[cfg(all(doctest, feature = "tower"))]
+#[doc = include_str!("../../docs/COOKBOOK.md")]
+struct Cookbook;
+
 #[cfg(feature = "tower")]
 pub mod tower;
 
