@@ -21,7 +21,8 @@ const APART: u64 = 0xc0de_1d5e_ed00_0000;
 /// Where the two digits of each byte stand in a UUID.
 const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
 
-const HEX: [[u8; 2]; 256] = {
+/// The two digits of every byte.
+pub(crate) static HEX: [[u8; 2]; 256] = {
     let mut table = [[0; 2]; 256];
     let mut n = 0;
     while n < 256 {

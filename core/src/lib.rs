@@ -88,6 +88,7 @@ pub mod secret;
 pub mod service;
 pub mod snapshot;
 pub mod time;
+pub mod told;
 pub mod trace;
 pub mod vault;
 

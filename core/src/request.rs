@@ -100,7 +100,11 @@ impl Request {
     /// [`Fault::NotHttp`] when the address is not an HTTP address.
     pub fn at(&self, address: &Address) -> Result<http::Request<Bytes>, Fault> {
         let uri = self.uri(address).ok_or(Fault::NotHttp)?;
-        Ok(self.to(uri, address.host().cloned(), None))
+        let mut told = HeaderMap::new();
+        if let Some(host) = self.host_at(address) {
+            told.insert(HOST, host.clone());
+        }
+        Ok(self.to(uri, told))
     }
 
     /// Where it goes at `address`; `None` when that is not an HTTP address.
@@ -109,34 +113,31 @@ impl Request {
         if self.at_host { address.root(&self.path) } else { address.join(&self.path) }
     }
 
-    /// The HTTP request of one attempt to `uri`, which [`Request::uri`] made, with the value of
-    /// [`Address::host`]: what HTTP clients otherwise write anew for every request. `told` is what
-    /// [`Service::told`](crate::Service::told) has made for the attempt.
+    /// The value of [`Address::host`], unless its headers have another one: what HTTP clients
+    /// otherwise write anew for every request.
     #[must_use]
-    pub fn to(
-        &self,
-        uri: Uri,
-        host: Option<HeaderValue>,
-        told: Option<HeaderMap>,
-    ) -> http::Request<Bytes> {
+    pub fn host_at<'a>(&self, address: &'a Address) -> Option<&'a HeaderValue> {
+        let own = !self.headers.is_empty() && self.headers.contains_key(HOST);
+        address.host().filter(|_| !own)
+    }
+
+    /// The HTTP request of one attempt to `uri`, which [`Request::uri`] made; `told` is what the
+    /// attempt is told ([`Told`](crate::told::Told)).
+    #[must_use]
+    pub fn to(&self, uri: Uri, told: HeaderMap) -> http::Request<Bytes> {
         let mut request = http::Request::new(self.body.clone());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri;
+        let headers = request.headers_mut();
         if self.headers.is_empty() {
-            if let Some(told) = told {
-                *request.headers_mut() = told;
-            }
+            *headers = told;
         } else {
-            let headers = request.headers_mut();
             headers.clone_from(&self.headers);
             // The length is that of the body and nothing else: a library that believed a wrong
             // one would wait for what never comes.
             headers.remove(CONTENT_LENGTH);
             headers.remove(TRANSFER_ENCODING);
-            headers.extend(told.into_iter().flatten());
-        }
-        if let Some(host) = host {
-            request.headers_mut().entry(HOST).or_insert(host);
+            headers.extend(told);
         }
         request
     }

@@ -2,16 +2,19 @@
 //! guarantee that a dropped call gives back what it holds. Both loops, async and blocking, are
 //! written on this.
 
+use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use origin_core::call::{AttemptId, Choice, Ticket, Why};
-use origin_core::config::TraceRule;
 use origin_core::error::{Failure, Skipped};
 use origin_core::outcome::{Fault, Outcome, Sent};
+use origin_core::policy::remaining;
 use origin_core::request::{AttemptReport, Ids};
+use origin_core::told::Told;
 use origin_core::{Action, Call, Error, Event, Report, Request, Time, Verdict};
 
 use crate::hub::{Hub, Slot, lock};
@@ -40,18 +43,16 @@ pub(crate) enum Next {
 /// An attempt to be made.
 pub(crate) struct Shot {
     pub(crate) attempt: AttemptId,
-    pub(crate) to: Target,
-    /// What the endpoint is told of the attempt, if anything.
-    told: Option<HeaderMap>,
+    /// Where it goes.
+    to: Uri,
+    /// What the endpoint is told of it.
+    told: HeaderMap,
     /// To be given up then.
     pub(crate) until: Time,
     /// If it is still out then, [`Flight::wake`].
     #[cfg_attr(not(feature = "hyper"), allow(dead_code))] // only an async loop can
     pub(crate) wake: Time,
 }
-
-/// Where an attempt goes, and its `Host` header.
-pub(crate) type Target = (Uri, Option<HeaderValue>);
 
 /// What an exchange came to: the response (its body in `B`), or why there is none.
 pub(crate) type Exchanged<B> = Result<http::Response<B>, (Fault, Sent)>;
@@ -168,8 +169,8 @@ impl<R: Runtime> Flight<R> {
 
     /// The request of an attempt.
     pub(crate) fn request(&self, shot: &mut Shot) -> http::Request<Bytes> {
-        let (uri, host) = std::mem::take(&mut shot.to);
-        let mut request = self.request.to(uri, host, shot.told.take());
+        let (uri, told) = (mem::take(&mut shot.to), mem::take(&mut shot.told));
+        let mut request = self.request.to(uri, told);
         if self.takes_bearer()
             && let Some(bearer) = self.hub.bearer()
         {
@@ -229,26 +230,26 @@ impl<R: Runtime> Flight<R> {
             }
             match action {
                 Action::Send { attempt, to, deadline, why, wake } => {
-                    if self.ids.is_none() {
-                        let seed = self.hub.seed;
-                        self.ids = Some(service.identify(&self.request, seed, self.number));
-                    }
-                    let ids = self.ids.get_or_insert_default();
-                    let target: Option<Target> = service.address(to).and_then(|address| {
-                        Some((self.request.uri(address)?, address.host().cloned()))
+                    let target = service.address(to).and_then(|address| {
+                        let host = self.request.host_at(address).cloned();
+                        Some((self.request.uri(address)?, host))
                     });
                     let place = service.label(to);
-                    let until = deadline.at;
-                    let profile = self.request.spec.profile;
-                    let mut told = service.told(profile, attempt, now.until(until), ids);
-                    let (rule, of) = (service.traces(profile), self.call.most(&service));
+                    let settings = service.propagation(self.request.spec.profile).clone();
+                    let of = self.call.most(&service);
                     drop(service);
+                    if self.ids.is_none() {
+                        let (seed, number) = (self.hub.seed, self.number);
+                        self.ids = Some(self.request.identify(&settings, seed, number));
+                    }
                     self.repeated(event, now, now);
                     let current = Current { attempt, why, sent: now, place };
                     self.others.extend(self.current.replace(current));
+                    let until = deadline.at;
                     match target {
-                        Some(to) => {
-                            self.show(attempt, of, &to.0, rule, &mut told);
+                        Some((to, host)) => {
+                            let left = now.until(until);
+                            let told = self.show((attempt, of), &to, &settings, left, host);
                             return Next::Send(Shot { attempt, to, told, until, wake });
                         }
                         None => {
@@ -309,15 +310,15 @@ impl<R: Runtime> Flight<R> {
         self.current.is_some() || !self.others.is_empty()
     }
 
-    /// An attempt is about to be sent: says so, and in which trace it stands.
+    /// An attempt is about to be sent: says so, and what it is told.
     fn show(
         &mut self,
-        attempt: AttemptId,
-        of: u8,
+        (attempt, of): (AttemptId, u8),
         uri: &Uri,
-        rule: TraceRule,
-        told: &mut Option<HeaderMap>,
-    ) {
+        settings: &remaining::Settings,
+        left: Duration,
+        host: Option<HeaderValue>,
+    ) -> HeaderMap {
         let name = &*self.slot.name;
         let place = self.current.as_ref().and_then(|current| current.place.as_ref());
         let cluster = place.map_or("?", |(cluster, _)| cluster);
@@ -328,12 +329,14 @@ impl<R: Runtime> Flight<R> {
         let numbers = Numbers { seed: self.hub.seed, call: self.number, nth };
         let (sight, source) = (&self.sight, self.hub.trace_source.as_ref());
         let within = |ask: &dyn Fn() -> _| sight.within(attempt, ask);
-        let trace = context::tell(&self.request, rule, source, numbers, told, within);
+        let (id, trace) = context::place(&self.request, settings.trace(), source, numbers, within);
         let ids = self.ids.get_or_insert_default();
-        ids.trace = trace;
+        ids.trace = id;
         if self.sight.is_open() {
             self.sight.sent(name, &self.request, ids, &going);
         }
+        let (trace, host) = (trace.as_ref(), host.as_ref());
+        Told { attempt, left, ids, trace, host }.headers(settings)
     }
 
     /// Something is to follow: if it is the repeat of what has just ended, says so.
@@ -411,7 +414,7 @@ impl<R: Runtime> Flight<R> {
         Report {
             service: self.slot.name.clone(),
             elapsed: now.since(self.began),
-            attempts: std::mem::take(&mut self.trail),
+            attempts: mem::take(&mut self.trail),
             cache: None,
             ids: self.ids.clone().unwrap_or_default(),
         }

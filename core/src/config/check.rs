@@ -85,7 +85,7 @@ pub struct Rules {
     pub hedge: hedge::Settings,
     pub adaptive_timeout: timeout::Settings,
     pub latency: latency::Settings,
-    pub propagate: remaining::Settings,
+    pub propagate: Arc<remaining::Settings>,
     pub budget: budget::Settings,
     pub breaker: breaker::Settings,
     pub service_breaker: breaker::Settings,
@@ -158,7 +158,7 @@ impl Rules {
                 &under("adaptive_timeout"),
             )?,
             latency: latency::Settings::of(&policy.latency, &under("latency"))?,
-            propagate: remaining::Settings::of(&policy.propagate, &under("propagate"))?,
+            propagate: remaining::Settings::of(&policy.propagate, &under("propagate"))?.into(),
             budget: budget::Settings::of(budget, &under("budget"))?,
             breaker: breaker::Settings::of(breaker, &under("breaker"))?,
             service_breaker: breaker::Settings::of(

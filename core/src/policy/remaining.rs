@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::field::At;
 use crate::config::{ConfigError, DeadlineHeader, PropagateConfig, TraceRule};
 use crate::time::nanos;
+use crate::told::Usual;
 
 /// The forms of a deadline on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,6 +46,8 @@ pub struct Settings {
     trace: TraceRule,
     accept: bool,
     accept_max: Duration,
+    #[serde(skip)]
+    usual: Usual,
 }
 
 impl Settings {
@@ -100,6 +103,7 @@ impl Settings {
             trace: config.trace,
             accept: config.accept,
             accept_max: config.accept_max,
+            usual: Usual::of(&config.correlation_header, &config.request_header),
         }
     }
 
@@ -119,6 +123,11 @@ impl Settings {
     #[must_use]
     pub fn id_headers(&self) -> (Option<&str>, Option<&str>) {
         (self.correlation.as_deref(), self.request.as_deref())
+    }
+
+    /// A map with the names of what every attempt is told.
+    pub(crate) fn usual(&self) -> &Usual {
+        &self.usual
     }
 
     /// Whether attempts say to which trace they belong.

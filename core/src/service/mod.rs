@@ -20,13 +20,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
-use crate::call::AttemptId;
-use crate::config::{Rules, TraceRule};
-use crate::correlation::header_name;
+use crate::config::Rules;
 use crate::discovery::directory::Resolution;
 use crate::discovery::{Candidate, DiscoveryError};
 use crate::headers;
@@ -39,12 +37,11 @@ use crate::policy::health::Schedule;
 use crate::policy::hedge::Hedge;
 use crate::policy::latency::Histogram;
 use crate::policy::outlier::Detector;
-use crate::policy::remaining::Text;
+use crate::policy::remaining;
 use crate::policy::tiers::Tiers;
 use crate::policy::timeout::Adaptive;
 use crate::policy::tokens::Tokens;
 use crate::pool::{Endpoint, EndpointId, Pool, Tier};
-use crate::request::{Ids, Request};
 use crate::rng::Pcg32;
 use crate::time::{Time, Wall};
 
@@ -199,65 +196,17 @@ impl Service {
         Outcome::Answered { status, pushback }
     }
 
-    /// The headers that tell an endpoint how much time an attempt has, which attempt it is and
-    /// under which ids it goes. `None` where nothing is to be told.
+    /// What attempts under this profile are told; for [`Told`](crate::told::Told) and
+    /// [`Request::identify`], which need not be done while the service is held.
     #[must_use]
-    pub fn told(
-        &self,
-        profile: u8,
-        attempt: AttemptId,
-        left: Duration,
-        ids: &Ids,
-    ) -> Option<HeaderMap> {
-        let settings = &self.profile(profile).propagate;
-        let (deadline, number) = (settings.deadline_header(), settings.attempt_header());
-        if deadline.is_none() && number.is_none() && *ids == Ids::default() {
-            return None;
-        }
-        // With room for the host, for the trace that the driver puts there, and for a library that
-        // looks whether the host is there: a map that is full grows when it is asked for a place,
-        // also for one that is taken.
-        let room = if settings.trace() == TraceRule::Off { 4 } else { 6 };
-        let mut headers = HeaderMap::with_capacity(room);
-        let (correlation, request) = settings.id_headers();
-        for (name, id) in [(correlation, &ids.correlation), (request, &ids.request)] {
-            if let (Some(name), Some(id)) = (name.and_then(header_name), id) {
-                headers.insert(name, id.value().clone());
-            }
-        }
-        let mut tell = |name: &str, text: Text| {
-            let name = HeaderName::from_bytes(name.as_bytes());
-            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(text.as_bytes())) {
-                headers.insert(name, value);
-            }
-        };
-        if let Some((form, name)) = deadline
-            && let Some(text) = form.text(left)
-        {
-            tell(name, text);
-        }
-        if let Some(name) = number {
-            tell(name, Text::attempt(u32::from(attempt.0)));
-        }
-        Some(headers)
+    pub fn propagation(&self, profile: u8) -> &Arc<remaining::Settings> {
+        &self.profile(profile).propagate
     }
 
     /// The deadline that calls under this profile have, unless they say otherwise.
     #[must_use]
     pub fn total_of(&self, profile: u8) -> Duration {
         self.profile(profile).total
-    }
-
-    /// Whether attempts under this profile say to which trace they belong.
-    #[must_use]
-    pub fn traces(&self, profile: u8) -> TraceRule {
-        self.profile(profile).propagate.trace()
-    }
-
-    /// The ids of a call, as the rules of its profile say.
-    #[must_use]
-    pub fn identify(&self, request: &Request, seed: u64, call: u64) -> Ids {
-        request.identify(&self.profile(request.spec.profile).propagate, seed, call)
     }
 
     /// Its name.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use state::{BadState, TraceState};
 
+use crate::correlation::HEX;
 use crate::rng::Pcg32;
 
 /// `traceparent`: the trace, the span of the caller, and whether it is recorded.
@@ -159,12 +160,27 @@ impl TraceContext {
         TraceContext { trace, span, flags: SAMPLED | RANDOM, state: TraceState::default() }
     }
 
+    /// The place of the `nth` attempt of a call that belongs to no trace: what [`child`] of
+    /// [`root`] is.
+    ///
+    /// [`child`]: TraceContext::child
+    /// [`root`]: TraceContext::root
+    #[must_use]
+    pub fn begun(seed: u64, call: u64, nth: u64) -> TraceContext {
+        let trace = TraceId(drawn(&mut Pcg32::new(seed ^ TRACES, call)));
+        let span = TraceContext::span_of(seed, call, nth);
+        TraceContext { trace, span, flags: SAMPLED | RANDOM, state: TraceState::default() }
+    }
+
     /// The place of something below it: the same trace and list, a span of its own. `nth` tells
     /// the attempts of a call apart.
     #[must_use]
     pub fn child(&self, seed: u64, call: u64, nth: u64) -> TraceContext {
-        let mut rng = Pcg32::new(seed ^ SPANS ^ (nth << 1), call);
-        TraceContext { span: SpanId(drawn(&mut rng)), ..self.clone() }
+        TraceContext { span: TraceContext::span_of(seed, call, nth), ..self.clone() }
+    }
+
+    fn span_of(seed: u64, call: u64, nth: u64) -> SpanId {
+        SpanId(drawn(&mut Pcg32::new(seed ^ SPANS ^ (nth << 1), call)))
     }
 
     /// The trace.
@@ -205,21 +221,28 @@ impl TraceContext {
         text
     }
 
+    /// Its `traceparent` as the value of a header.
+    #[must_use]
+    pub fn header(&self) -> HeaderValue {
+        // Hexadecimal digits and hyphens are always a value.
+        HeaderValue::from_bytes(&self.written()).unwrap_or(HeaderValue::from_static(""))
+    }
+
+    /// Its list of vendors as the value of a header; `None` when it is empty.
+    #[must_use]
+    pub fn state_header(&self) -> Option<HeaderValue> {
+        // A list that was checked is a value.
+        self.state.as_str().and_then(|list| HeaderValue::from_str(list).ok())
+    }
+
     /// Puts it into `headers`, in place of what stands there.
     pub fn put(&self, headers: &mut HeaderMap) {
-        // Hexadecimal digits and hyphens are always a value, and so is a list that was checked.
-        if let Ok(value) = HeaderValue::from_bytes(&self.written()) {
-            headers.insert(TRACEPARENT, value);
-        }
-        match self.state.as_str().map(HeaderValue::from_str) {
-            Some(Ok(value)) => {
-                headers.insert(TRACESTATE, value);
-            }
-            _ => {
-                // A list without its trace, or that of another one, says nothing.
-                headers.remove(TRACESTATE);
-            }
-        }
+        headers.insert(TRACEPARENT, self.header());
+        match self.state_header() {
+            Some(list) => headers.insert(TRACESTATE, list),
+            // A list without its trace, or that of another one, says nothing.
+            None => headers.remove(TRACESTATE),
+        };
     }
 }
 
@@ -237,8 +260,7 @@ fn drawn<const N: usize>(rng: &mut Pcg32) -> [u8; N] {
 
 fn write_hex(bytes: &[u8], text: &mut [u8]) {
     for (byte, pair) in bytes.iter().zip(text.chunks_exact_mut(2)) {
-        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
-        pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+        pair.copy_from_slice(&HEX[usize::from(*byte)]);
     }
 }
 

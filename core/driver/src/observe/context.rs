@@ -5,7 +5,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::HeaderMap;
 use origin_core::Request;
 use origin_core::config::TraceRule;
 use origin_core::trace::{TRACEPARENT, TraceContext, TraceId};
@@ -29,21 +28,21 @@ pub(crate) struct Numbers {
     pub(crate) nth: u64,
 }
 
-/// Puts the trace of an attempt into what it is told, and yields its id. `within` does something
-/// within the attempt's span, if it has one.
-pub(crate) fn tell(
+/// The id of the trace an attempt stands in, and what it is told of that, unless the caller has put
+/// it into the headers. `within` does something within the attempt's span, if it has one.
+pub(crate) fn place(
     request: &Request,
     rule: TraceRule,
     source: Option<&Source>,
     Numbers { seed, call, nth }: Numbers,
-    told: &mut Option<HeaderMap>,
     within: impl FnOnce(&dyn Fn() -> Option<TraceContext>) -> Option<TraceContext>,
-) -> Option<TraceId> {
+) -> (Option<TraceId>, Option<TraceContext>) {
     if rule == TraceRule::Off {
-        return None;
+        return (None, None);
     }
     if !request.headers.is_empty() && request.headers.contains_key(TRACEPARENT) {
-        return TraceContext::of(&request.headers).map(|context| context.trace_id());
+        let given = TraceContext::of(&request.headers);
+        return (given.map(|context| context.trace_id()), None);
     }
     let known = match (&request.trace, source) {
         (Some(given), _) => Some(given.child(seed, call, nth)),
@@ -60,11 +59,10 @@ pub(crate) fn tell(
     };
     let context = match known {
         Some(context) => context,
-        None if rule == TraceRule::Given => return None,
-        None => TraceContext::root(seed, call).child(seed, call, nth),
+        None if rule == TraceRule::Given => return (None, None),
+        None => TraceContext::begun(seed, call, nth),
     };
-    context.put(told.get_or_insert_default());
-    Some(context.trace_id())
+    (Some(context.trace_id()), Some(context))
 }
 
 #[cfg(test)]
@@ -81,9 +79,7 @@ mod tests {
     }
 
     fn told(request: &Request, rule: TraceRule, source: Option<&Source>) -> Option<TraceContext> {
-        let mut told = None;
-        let id = tell(request, rule, source, NUMBERS, &mut told, |inside| inside());
-        let context = TraceContext::of(&told.unwrap_or_default());
+        let (id, context) = place(request, rule, source, NUMBERS, |inside| inside());
         if request.headers.is_empty() {
             assert_eq!(context.as_ref().map(TraceContext::trace_id), id);
         }
@@ -115,9 +111,8 @@ mod tests {
         // What stands in the headers is the caller's affair.
         let mut own = request();
         given.put(&mut own.headers);
-        let mut nothing = None;
-        let id = tell(&own, TraceRule::Always, None, NUMBERS, &mut nothing, |inside| inside());
-        assert_eq!((id, nothing), (Some(given.trace_id()), None));
+        let said = place(&own, TraceRule::Always, None, NUMBERS, |inside| inside());
+        assert_eq!(said, (Some(given.trace_id()), None));
     }
 
     #[test]
@@ -128,12 +123,11 @@ mod tests {
             let now = now.clone();
             move || Some(TraceContext::root(3, now.load(std::sync::atomic::Ordering::Relaxed)))
         }));
-        let mut headers = None;
-        let id = tell(&request(), TraceRule::Always, Some(&source), NUMBERS, &mut headers, |ask| {
+        let (id, told) = place(&request(), TraceRule::Always, Some(&source), NUMBERS, |ask| {
             now.store(2, std::sync::atomic::Ordering::Relaxed);
             ask()
         });
         assert_eq!(id, Some(TraceContext::root(3, 2).trace_id()));
-        assert_eq!(TraceContext::of(&headers.unwrap()), Some(TraceContext::root(3, 2)));
+        assert_eq!(told, Some(TraceContext::root(3, 2)));
     }
 }

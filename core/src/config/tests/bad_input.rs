@@ -21,9 +21,11 @@ use crate::outcome::{Fault, Outcome, Sent};
 use crate::policy::balance::{Balancer, Endpoint};
 use crate::policy::outlier::{Detector, Outlier};
 use crate::policy::tiers::{TierHealth, Tiers};
+use crate::request::Ids;
 use crate::rng::Pcg32;
 use crate::service::Service;
 use crate::time::{Time, Wall};
+use crate::told::Told;
 
 /// Everything on that can be on.
 fn all_on() -> Policy {
@@ -100,7 +102,14 @@ fn survive(policy: &Policy, rules: Rules, rng: &mut Pcg32) {
         hostile.append("retry-after", http::HeaderValue::from_static(value));
     }
     let _ = service.outcome(503, &hostile, Wall(u64::MAX));
-    let _ = service.told(0, AttemptId(u8::MAX), Duration::MAX, &Default::default());
+    let told = Told {
+        attempt: AttemptId(u8::MAX),
+        left: Duration::MAX,
+        ids: &Ids::default(),
+        trace: None,
+        host: None,
+    };
+    let _ = told.headers(service.propagation(0));
     alone(&rules, &mut clock);
     let _ =
         (policy.warnings("p", None), policy.warnings("p", Some(0)), policy.warnings("p", Some(3)));
