@@ -20,7 +20,8 @@
 //! | the configuration, presets, warnings | [`config`] |
 //! | time, randomness | [`time`], [`rng`] |
 //! | what drivers carry out and report | [`job`], [`outcome`], [`request`], [`headers`], [`address`] |
-//! | what is told | [`notice`], [`metrics`], [`snapshot`], [`error`], [`said`], [`trace`], [`correlation`] |
+//! | what every attempt is told beside its own headers | [`told`] |
+//! | what people are told | [`notice`], [`metrics`], [`snapshot`], [`error`], [`said`], [`trace`], [`correlation`] |
 //! | what outlives a restart | [`learned`], [`discovery::kept`] |
 //! | what is never shown | [`secret`] |
 //!
