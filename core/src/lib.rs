@@ -5,13 +5,28 @@
 //! same outputs, bit for bit, on every machine. Adapters (`origin-tokio`, `origin-async-std`,
 //! `origin-blocking`) carry the decisions out.
 //!
-//! | machine | decides | file |
+//! | machine | decides | where |
 //! |---|---|---|
-//! | [`Call`] | what one call does next: send, wait, park, give up | `call.rs` |
-//! | [`Service`] | what calls of a service share: endpoints, breakers, budget | `service.rs`, `pool.rs` |
-//! | [`discovery::Directory`] | when the discovery document is fetched and what is used meanwhile | `discovery/` |
-//! | [`metrics`], [`snapshot`] | nothing: what was counted, and how it is shown | `metrics/` |
-//! | [`policy`] | breaker, backoff, retry budget, stall suspicion, each usable alone | `policy/` |
+//! | [`Call`] | what one call does next: send, wait, park, give up | [`call`] |
+//! | [`Service`] | what calls of a service share: endpoints, breakers, budget | [`service`], `pool/` |
+//! | [`discovery::Directory`] | which source is asked when, and what is used meanwhile | [`discovery`], [`consul`], [`dns`], [`redis`] |
+//! | policies | breaker, backoff, budget, balancing, …, each usable alone | [`policy`] |
+//! | [`cache::Store`] | which answers are remembered, and when a stale one may be used | [`cache`] |
+//! | desks | when tokens, leases and certificates are renewed | [`vault`], [`identity`], [`files`] |
+//! | typed operations | which requests a task is made of, and what replies amount to | [`ops`], [`s3`] |
+//!
+//! | data | where |
+//! |---|---|
+//! | the configuration, presets, warnings | [`config`] |
+//! | time, randomness | [`time`], [`rng`] |
+//! | what drivers carry out and report | [`job`], [`outcome`], [`request`], [`headers`], [`address`] |
+//! | what every attempt is told beside its own headers | [`told`] |
+//! | what people are told | [`notice`], [`metrics`], [`snapshot`], [`error`], [`said`], [`trace`], [`correlation`] |
+//! | what outlives a restart | [`learned`], [`discovery::kept`] |
+//! | what is never shown | [`secret`] |
+//!
+//! Pages in the repository: `docs/DESIGN.md` (why it is built like this), `docs/POLICIES.md` (what decides
+//! about a call, in which order), `docs/SETTINGS.md` (every key); their index is `docs/README.md`.
 //!
 //! Driving a call is one loop: hand [`Call::step`] an [`Event`], do the [`Action`] it returns,
 //! report what came of it.

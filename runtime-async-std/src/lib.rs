@@ -76,6 +76,23 @@
 //!
 //! [`AsyncIo`] with an [`Executor`] of your own serves any other executor.
 //!
+//! # Map
+//!
+//! | | where |
+//! |---|---|
+//! | building, calling, asking for the state | `Client`, `Builder`, `Upstream`, `RequestBuilder` (and in `smol`) |
+//! | answers and errors | [`Response`], [`Streaming`], [`Report`], [`Error`], [`ConfigError`] |
+//! | configuration and policies | [`Config`], [`Policy`]; every field in [`core::config`] |
+//! | storage, secrets, Consul, the bridge | `Client::storage`, `secrets`, `consul`; [`bridge`] |
+//! | clients of your own | [`core::ops::rest`] |
+//! | what it says | `Client::notice_feed`, [`Snapshot`], [`HealthReport`], [`core::metrics`], [`trace`] |
+//! | certificates | [`Identity`], [`Roots`], [`Expect`], [`TlsFiles`], [`TlsChange`] |
+//! | sockets and the clock, in this crate | `connect.rs`, `runtime.rs` |
+//!
+//! Pages in the repository: `docs/COOKBOOK.md` (recipes, here with this crate's name), `docs/POLICIES.md`
+//! (a page per policy), `docs/SETTINGS.md` (every key), `docs/TROUBLESHOOTING.md`; their index is
+//! `docs/README.md`.
+//!
 //! This crate holds the connector, the clock and the spawning; the loop around them is
 //! `origin-driver`, and every decision is `origin-core`.
 //!

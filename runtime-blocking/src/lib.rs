@@ -120,6 +120,25 @@
 //!   and the host is not an IP address: the system's resolver cannot be given a deadline
 //!   otherwise.
 //!
+//! # Map
+//!
+//! | | where |
+//! |---|---|
+//! | building, calling, asking for the state | [`Client`], [`Builder`], [`Upstream`], [`RequestBuilder`] |
+//! | answers and errors | [`Response`], [`Streaming`], [`Report`], [`Error`], [`ConfigError`] |
+//! | configuration and policies | [`Config`], [`Policy`]; every field in [`core::config`] |
+//! | storage, secrets, Consul, the bridge | `Client::storage`, `secrets`, `consul`; [`Download`], [`Upload`], [`Registered`], [`bridge`] |
+//! | clients of your own | [`core::ops::rest`]; the example `own_client` |
+//! | what goes on beside calls, if it is asked for | [`Background`] |
+//! | what it says | [`NoticeFeed`], [`Snapshot`], [`HealthReport`], [`core::metrics`], [`trace`] |
+//! | certificates | [`Identity`], [`Roots`], [`Expect`], [`TlsFiles`], [`TlsChange`] |
+//! | sockets and the clock, in this crate | `transport.rs`, `wire.rs`, `secure.rs` |
+//! | the tool `origin` (feature `cli`) | `src/bin/origin/` |
+//!
+//! Pages in the repository: `docs/TOOL.md` (the tool), `docs/COOKBOOK.md` (recipes; here without
+//! `.await`), `docs/POLICIES.md` (a page per policy), `docs/SETTINGS.md` (every key),
+//! `docs/TROUBLESHOOTING.md`; their index is `docs/README.md`.
+//!
 //! This crate holds the sockets and the clock; the loop around them is `origin-driver`, and every
 //! decision is `origin-core`. Feature `cli` adds the command-line tool `origin`.
 

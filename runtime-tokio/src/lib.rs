@@ -112,11 +112,38 @@
 //! # Ok::<(), origin_tokio::ConfigError>(())
 //! ```
 //!
+//! # Map
+//!
+//! | | where |
+//! |---|---|
+//! | building, calling, asking for the state | [`Client`], [`Builder`], [`Upstream`], [`RequestBuilder`] |
+//! | answers and errors | [`Response`], [`Streaming`], [`Report`], [`Error`], [`ConfigError`] |
+//! | configuration and policies | [`Config`], [`Policy`]; every field in [`core::config`] |
+//! | storage, secrets, Consul, the bridge | `Client::storage`, `secrets`, `consul`; [`Download`], [`Upload`], [`Registered`], [`bridge`] |
+//! | clients of your own | [`core::ops::rest`] |
+//! | what it says | [`NoticeFeed`], [`Snapshot`], [`HealthReport`], [`core::metrics`], [`trace`] |
+//! | certificates | [`Identity`], [`Roots`], [`Expect`], [`TlsFiles`], [`TlsChange`] |
+//! | between tower services (feature `tower`) | `tower::Carry`, `tower::Outgoing` |
+//! | sockets and the clock, in this crate | `connect.rs`, `runtime.rs` |
+//!
+//! Pages in the repository: `docs/COOKBOOK.md` (recipes, compiled with this crate), `docs/POLICIES.md`
+//! (a page per policy), `docs/SETTINGS.md` (every key), `docs/TROUBLESHOOTING.md`, `docs/OBSERVING.md`,
+//! `docs/METRICS.md`; their index is `docs/README.md`.
+//!
 //! This crate holds the connector, the clock and the spawning; the loop around them is
 //! `origin-driver`, and every decision is `origin-core`.
 
 mod connect;
 mod runtime;
+/// What the first page shows is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+/// The cookbook's recipes are tests.
+#[cfg(all(doctest, feature = "tower"))]
+#[doc = include_str!("../../docs/COOKBOOK.md")]
+struct Cookbook;
+
 #[cfg(feature = "tower")]
 pub mod tower;
 

@@ -30,6 +30,9 @@
 //! | `tls/` | how they are enforced, shared by all adapters (feature `rustls`) |
 //! | `hyper.rs`, `watched.rs` | connections shared by the async adapters |
 //!
+//! Pages in the repository: `docs/DESIGN.md` (from a call to the socket, by file names), `docs/README.md`
+//! (the index of all).
+//!
 //! An adapter is a clock, a sleep and an exchange. This one answers everything itself; put a
 //! socket in its place and it is a blocking HTTP client with failover:
 //!
