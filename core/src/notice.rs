@@ -73,6 +73,17 @@ pub enum Event {
         /// Time until the next try.
         retry_in: Duration,
     },
+    /// A source of discovery answers again after failures.
+    DiscoveryRecovered {
+        /// Who was asked.
+        source: Arc<str>,
+        /// The service it was asked about; `None`: about all.
+        about: Option<Arc<str>>,
+        /// Failures in a row before.
+        failures: u32,
+        /// Time since the first of them.
+        lasted: Duration,
+    },
     /// What is in use is past its time to live and nothing newer could be had.
     DiscoveryStale {
         /// Its age.
@@ -211,6 +222,48 @@ pub enum Event {
         endpoint: Arc<str>,
         /// What went wrong.
         fault: Fault,
+    },
+    /// An endpoint, or a whole cluster, has cost an attempt by its silence: it is used last, and
+    /// asked by one attempt at a time, until it answers.
+    Stalled {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address; `None`: the cluster as a whole.
+        endpoint: Option<Arc<str>>,
+        /// How long it had work and said nothing.
+        silence: Duration,
+        /// How long answers usually take; `None` before the first.
+        usual: Option<Duration>,
+    },
+    /// It has answered.
+    StallEnded {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address; `None`: the cluster as a whole.
+        endpoint: Option<Arc<str>>,
+        /// For how long it had been used last.
+        lasted: Duration,
+    },
+    /// TLS handshakes with an endpoint have begun to fail; that the next ones fail is not told.
+    HandshakeFailed {
+        /// Its cluster.
+        cluster: Arc<str>,
+        /// Its address.
+        endpoint: Arc<str>,
+        /// What was wrong: the name presented, the certificate that has expired, the authority
+        /// that is not known.
+        reason: Arc<str>,
+    },
+    /// An endpoint has answered over TLS after failed handshakes.
+    HandshakeRecovered {
+        /// Its cluster.
+        cluster: Arc<str>,
+        /// Its address.
+        endpoint: Arc<str>,
+        /// Handshakes that failed.
+        failures: u64,
+        /// Time since the first of them.
+        lasted: Duration,
     },
     /// A breaker opened.
     BreakerOpened {

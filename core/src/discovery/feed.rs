@@ -85,6 +85,8 @@ pub(super) struct Feed {
     /// Whether the shared level was asked since the source was.
     asked_level: bool,
     pub failures: u32,
+    /// Since when it fails.
+    failing_since: Time,
     pub error: Option<DiscoveryError>,
     pub next_try: Time,
     /// Until when its source is not believed.
@@ -124,6 +126,7 @@ impl Feed {
             lease: None,
             asked_level: false,
             failures: 0,
+            failing_since: Time::ZERO,
             error: None,
             next_try: Time::ZERO,
             doubted_until: Time::ZERO,
@@ -353,7 +356,7 @@ impl Feed {
                     held.fresh_until = now.plus(ttl);
                     held.said_stale = false;
                 }
-                self.recovered(now);
+                self.recovered(now, shared);
                 News { moved: true, more: false, asked: Some(lease.asked) }
             }
             Progress::Failed(error) => {
@@ -397,15 +400,21 @@ impl Feed {
         let fresh_until = now.plus(ttl);
         self.held = Some(Held { data, fetched: now, fresh_until, level, said_stale: false });
         if level == Level::Source {
-            self.recovered(now);
+            self.recovered(now, shared);
         }
         if self.service.is_none() {
             shared.notices.push(now, Event::DiscoveryLoaded { services, changed });
         }
     }
 
-    fn recovered(&mut self, now: Time) {
-        self.failures = 0;
+    fn recovered(&mut self, now: Time, shared: &mut Shared<'_>) {
+        let failures = std::mem::take(&mut self.failures);
+        if failures > 0 {
+            let source = self.fetch.target(shared.sources);
+            let (about, lasted) = (self.service.clone(), now.since(self.failing_since));
+            let event = Event::DiscoveryRecovered { source, about, failures, lasted };
+            shared.notices.push(now, event);
+        }
         self.error = None;
         self.next_try = now;
     }
@@ -421,6 +430,9 @@ impl Feed {
         // Half fixed, half random: a failing source is never hammered, clients never in step.
         let random = Duration::from_nanos(step / 2 + shared.rng.up_to(step - step / 2));
         let retry_in = self.fetch.backoff(now).unwrap_or(random);
+        if self.failures == 0 {
+            self.failing_since = now;
+        }
         self.failures = self.failures.saturating_add(1);
         self.next_try = now.plus(retry_in);
         self.tally.errors[error.at()] += 1;

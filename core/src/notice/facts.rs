@@ -7,10 +7,12 @@ use crate::consul::connect::membership;
 use crate::consul::event as registry;
 use crate::consul::followed::Said;
 use crate::consul::template::renderer;
+use crate::identity;
 use crate::policy::breaker::Transition;
 use crate::policy::health::Status;
 use crate::policy::{outlier, tiers};
 use crate::redis::{knowledge, level, link};
+use crate::s3::rotation;
 use crate::vault::event as vault;
 
 /// How loud a notice is.
@@ -107,6 +109,8 @@ impl Event {
             | Event::ServiceWatchError { .. }
             | Event::AddressRefused { .. }
             | Event::ConnectionIssue { .. }
+            | Event::Stalled { .. }
+            | Event::HandshakeFailed { .. }
             | Event::BreakerOpened { .. }
             | Event::Failover { .. }
             | Event::Switched { failback: false, .. }
@@ -144,6 +148,17 @@ impl Event {
                 | Said::FilesInForce => Level::Info,
                 _ => Level::Warn,
             },
+            Event::Identity { what } => match what {
+                identity::Said::Expired { .. } | identity::Said::TokenExpired => Level::Error,
+                identity::Said::Exchanged { .. }
+                | identity::Said::Expected { .. }
+                | identity::Said::TokenExchanged { .. } => Level::Info,
+                _ => Level::Warn,
+            },
+            Event::Storage { what } => match what {
+                rotation::Event::Rotated => Level::Info,
+                _ => Level::Warn,
+            },
             Event::Vault { what } => match what {
                 vault::Event::TokenLost { .. } | vault::Event::LeaseLost { .. } => Level::Error,
                 vault::Event::TokenFailed { left, .. } if left.is_zero() => Level::Error,
@@ -177,6 +192,7 @@ impl Event {
         match self {
             Event::DiscoveryLoaded { .. }
             | Event::DiscoveryFailed { .. }
+            | Event::DiscoveryRecovered { .. }
             | Event::DiscoveryStale { .. }
             | Event::MassRemoval { .. }
             | Event::SharedLevel { .. }
@@ -194,7 +210,10 @@ impl Event {
                     Said::Defaults { .. } | Said::DefaultsRefused { .. } | Said::DefaultsFailed { .. },
             }
             | Event::Registry { .. } => Subject::Discovery,
-            Event::Consul { .. } | Event::Vault { .. } => Subject::Credentials,
+            Event::Consul { .. }
+            | Event::Vault { .. }
+            | Event::Identity { .. }
+            | Event::Storage { .. } => Subject::Credentials,
             Event::Reconfigured | Event::SharedAnswers { .. } | Event::RenderedFile { .. } => {
                 Subject::Client
             }
@@ -278,6 +297,22 @@ impl Event {
                 Said::FilesFailed { .. } => "certificate_files_failed",
                 Said::FilesRefused { .. } => "certificate_files_refused",
             },
+            Event::Identity { what } => match what {
+                identity::Said::Exchanged { .. } => "certificate_in_force",
+                identity::Said::Expected { .. } => "expectations_in_force",
+                identity::Said::Expiring { .. } => "certificate_expiring",
+                identity::Said::Expired { .. } => "certificate_expired",
+                identity::Said::FilesFailed { .. } => "certificate_files_failed",
+                identity::Said::FilesRefused { .. } => "certificate_files_refused",
+                identity::Said::TokenExchanged { .. } => "service_token_exchanged",
+                identity::Said::TokenFailed { .. } => "service_token_failed",
+                identity::Said::TokenExpired => "service_token_expired",
+            },
+            Event::Storage { what } => match what {
+                rotation::Event::Rotated => "storage_credentials_exchanged",
+                rotation::Event::Unreadable { .. } => "storage_credentials_failed",
+                rotation::Event::Refused { .. } => "storage_credentials_refused",
+            },
             Event::Vault { what } => match what {
                 vault::Event::TokenAcquired { .. } => "token_acquired",
                 vault::Event::TokenRenewed { .. } => "token_renewed",
@@ -309,6 +344,7 @@ impl Event {
             Event::DiscoveryFailed { source, reason, .. } => {
                 Facts { endpoint: Some(source), error: Some(reason.clone()), ..none }
             }
+            Event::DiscoveryRecovered { source, .. } => Facts { endpoint: Some(source), ..none },
             Event::ServiceWatchError { reason, .. } => {
                 Facts { error: Some(reason.to_string()), ..none }
             }
@@ -329,6 +365,14 @@ impl Event {
             }
             Event::ConnectionIssue { cluster, endpoint, fault } => {
                 Facts { error: Some(fault.to_string()), ..at(cluster, endpoint) }
+            }
+            Event::HandshakeFailed { cluster, endpoint, reason } => {
+                Facts { error: Some(reason.to_string()), ..at(cluster, endpoint) }
+            }
+            Event::HandshakeRecovered { cluster, endpoint, .. } => at(cluster, endpoint),
+            Event::Stalled { cluster, endpoint, .. }
+            | Event::StallEnded { cluster, endpoint, .. } => {
+                Facts { cluster: Some(cluster), endpoint: endpoint.as_deref(), ..none }
             }
             Event::BreakerOpened { cluster, endpoint, trip, .. } => {
                 Facts { reason: Some(trip.to_string()), ..at(cluster, endpoint) }
@@ -364,6 +408,10 @@ impl Event {
             Event::Registry { what } => registered(what),
             Event::Vault { what } => Facts { error: vault_error(what), ..none },
             Event::Consul { what } => Facts { error: consul_error(what), ..none },
+            Event::Identity { what } => Facts { error: identity_error(what), ..none },
+            Event::Storage { what: rotation::Event::Unreadable { reason } } => {
+                Facts { error: Some(reason.to_string()), ..none }
+            }
             _ => none,
         }
     }
@@ -414,12 +462,24 @@ fn consul_error(what: &Said) -> Option<String> {
     }
 }
 
+fn identity_error(what: &identity::Said) -> Option<String> {
+    match what {
+        identity::Said::FilesFailed { reason } | identity::Said::FilesRefused { reason } => {
+            Some(reason.to_string())
+        }
+        identity::Said::TokenFailed { trouble, .. } => Some(trouble.to_string()),
+        _ => None,
+    }
+}
+
 impl Notice {
     /// The service it is about: its machine's, or the one that the event names.
     #[must_use]
     pub fn about(&self) -> Option<&str> {
         let named = match &self.event {
-            Event::DiscoveryFailed { about, .. } => about.as_ref(),
+            Event::DiscoveryFailed { about, .. } | Event::DiscoveryRecovered { about, .. } => {
+                about.as_ref()
+            }
             Event::MassRemoval { about, .. } | Event::CacheDropped { about, .. } => Some(about),
             Event::SharedLevel { what: level::Event::Mistrusted { service, .. } } => Some(service),
             Event::Registry { what } => what.service(),

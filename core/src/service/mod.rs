@@ -9,6 +9,7 @@ mod gate;
 mod health;
 mod hearsay;
 mod learned;
+mod troubles;
 mod view;
 
 pub use control::Order;
@@ -111,6 +112,8 @@ pub struct Service {
     active: Option<u32>,
     active_since: Time,
     last_success: Option<Time>,
+    /// Endpoints with which TLS fails.
+    handshakes: troubles::Handshakes,
     /// What an earlier run has learnt of endpoints that are not known yet.
     earlier: Option<Box<learned::Earlier>>,
 }
@@ -157,6 +160,7 @@ impl Service {
             active: None,
             active_since: Time::ZERO,
             last_success: None,
+            handshakes: troubles::Handshakes::default(),
             earlier: None,
         }
     }
@@ -305,6 +309,7 @@ impl Service {
         if self.earlier.is_some() {
             self.recall(now);
         }
+        self.forget_troubles();
         let total = self.pool.endpoints.iter().flatten().count();
         self.notices.push(now, Event::EndpointsChanged { added, removed, total });
     }

@@ -141,6 +141,7 @@ fn endpoint_snapshot(
         health: e.standing(),
         checks: checked.map(|health| health.history().copied().collect()).unwrap_or_default(),
         suspect: e.watch.suspect(now, &rules.stall) || tier.watch.suspect(now, &rules.stall),
+        stalled_for: e.watch.troubled_for(now),
         outstanding: e.watch.outstanding(),
         latency: e.watch.latency(),
         attempts: e.attempts,
