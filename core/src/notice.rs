@@ -19,7 +19,8 @@ use crate::consul::template::renderer;
 use crate::discovery::delivery::Handler;
 use crate::discovery::removal::Mass;
 use crate::identity;
-use crate::metrics::{EventCount, Moves, Phase, Said};
+use crate::learned::keeper;
+use crate::metrics::{Bounds, EventCount, Histogram, Moves, Phase, Said};
 use crate::outcome::{Fault, Outcome};
 use crate::policy::breaker::{Transition, Trip};
 use crate::policy::{concurrency, health, outlier, tiers};
@@ -125,6 +126,11 @@ pub enum Event {
     Storage {
         /// What happened.
         what: rotation::Event,
+    },
+    /// Something about the file that keeps what was learnt of endpoints.
+    State {
+        /// What happened.
+        what: keeper::Said,
     },
     /// What an earlier run knew of discovery is used until the sources have answered.
     SnapshotRestored {
@@ -446,7 +452,7 @@ impl Notices {
         from: Option<Phase>,
     ) {
         // Here, so that what is counted and what is logged cannot differ.
-        self.said.count(event.about().or(service.as_ref()), &event, from);
+        self.said.count(at, event.about().or(service.as_ref()), &event, from);
         if self.ring.len() >= KEPT {
             self.ring.pop_front();
         }
@@ -463,6 +469,17 @@ impl Notices {
     #[must_use]
     pub fn moves(&self) -> (Moves, Moves) {
         self.said.moves()
+    }
+
+    /// How long breakers of the machine were not closed, of those that closed again.
+    #[must_use]
+    pub fn recoveries(&self) -> Histogram {
+        self.said.recoveries.took()
+    }
+
+    /// Counts durations in these buckets.
+    pub(crate) fn bounds(&mut self, bounds: Bounds) {
+        self.said.recoveries.bounds(bounds);
     }
 
     /// How many notices there ever were: the `seq` of the next one.

@@ -184,6 +184,10 @@ pub struct ServiceSnapshot {
     /// Changes of state of its own breaker.
     #[serde(default)]
     pub own_breaker_moves: Moves,
+    /// How long breakers were not closed, from their opening to their closing: those of endpoints
+    /// and that of the service.
+    #[serde(default)]
+    pub breaker_recoveries: Histogram,
     /// What is remembered of its answers; `None` while nothing is.
     #[serde(default)]
     pub cache: Option<CacheSnapshot>,

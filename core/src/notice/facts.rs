@@ -8,6 +8,7 @@ use crate::consul::event as registry;
 use crate::consul::followed::Said;
 use crate::consul::template::renderer;
 use crate::identity;
+use crate::learned::keeper;
 use crate::policy::breaker::Transition;
 use crate::policy::health::Status;
 use crate::policy::{outlier, tiers};
@@ -155,6 +156,10 @@ impl Event {
                 | identity::Said::TokenExchanged { .. } => Level::Info,
                 _ => Level::Warn,
             },
+            Event::State { what } => match what {
+                keeper::Said::Restored { .. } | keeper::Said::Recovered { .. } => Level::Info,
+                _ => Level::Warn,
+            },
             Event::Storage { what } => match what {
                 rotation::Event::Rotated => Level::Info,
                 _ => Level::Warn,
@@ -214,9 +219,10 @@ impl Event {
             | Event::Vault { .. }
             | Event::Identity { .. }
             | Event::Storage { .. } => Subject::Credentials,
-            Event::Reconfigured | Event::SharedAnswers { .. } | Event::RenderedFile { .. } => {
-                Subject::Client
-            }
+            Event::State { .. }
+            | Event::Reconfigured
+            | Event::SharedAnswers { .. }
+            | Event::RenderedFile { .. } => Subject::Client,
             _ => Subject::Service,
         }
     }
@@ -307,6 +313,12 @@ impl Event {
                 identity::Said::TokenExchanged { .. } => "service_token_exchanged",
                 identity::Said::TokenFailed { .. } => "service_token_failed",
                 identity::Said::TokenExpired => "service_token_expired",
+            },
+            Event::State { what } => match what {
+                keeper::Said::Restored { .. } => "state_restored",
+                keeper::Said::Refused { .. } => "state_refused",
+                keeper::Said::Failed { .. } => "state_failed",
+                keeper::Said::Recovered { .. } => "state_recovered",
             },
             Event::Storage { what } => match what {
                 rotation::Event::Rotated => "storage_credentials_exchanged",
@@ -409,6 +421,9 @@ impl Event {
             Event::Vault { what } => Facts { error: vault_error(what), ..none },
             Event::Consul { what } => Facts { error: consul_error(what), ..none },
             Event::Identity { what } => Facts { error: identity_error(what), ..none },
+            Event::State {
+                what: keeper::Said::Refused { reason } | keeper::Said::Failed { reason },
+            } => Facts { error: Some(reason.to_string()), ..none },
             Event::Storage { what: rotation::Event::Unreadable { reason } } => {
                 Facts { error: Some(reason.to_string()), ..none }
             }

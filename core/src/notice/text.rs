@@ -65,6 +65,7 @@ impl Event {
             Event::Identity { .. } => "identity",
             Event::Vault { .. } => "vault",
             Event::Storage { .. } => "storage",
+            Event::State { .. } => "state",
             Event::SnapshotRestored { .. } => "snapshot_restored",
             Event::SnapshotFailed { .. } => "snapshot_failed",
             Event::ServiceWatchError { .. } => "service_watch_error",
@@ -137,6 +138,7 @@ impl fmt::Display for Event {
             Event::Identity { what } => write!(f, "identity: {what}"),
             Event::Vault { what } => write!(f, "{what}"),
             Event::Storage { what } => write!(f, "{what}"),
+            Event::State { what } => write!(f, "{what}"),
             Event::SnapshotRestored { services, left_out, age } => write!(
                 f,
                 "{services} services restored from the snapshot of discovery, {age} old; \

@@ -179,7 +179,8 @@ impl Service {
 
     /// Counts durations in these buckets. To be said before anything is counted.
     #[must_use]
-    pub fn with_bounds(self, bounds: Bounds) -> Service {
+    pub fn with_bounds(mut self, bounds: Bounds) -> Service {
+        self.notices.bounds(bounds);
         Service { bounds, ..self }
     }
 

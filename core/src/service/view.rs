@@ -83,6 +83,7 @@ impl Service {
             clusters: self.clusters(),
             breaker_moves: self.notices.moves().0,
             own_breaker_moves: self.notices.moves().1,
+            breaker_recoveries: self.notices.recoveries(),
             cache: None,
             watches: None,
         }
