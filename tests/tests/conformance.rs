@@ -88,3 +88,5 @@ mod vault_standin;
 mod vault_tls;
 #[path = "conformance/watches.rs"]
 mod watches;
+#[path = "conformance/watches_bounded.rs"]
+mod watches_bounded;

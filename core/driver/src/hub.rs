@@ -276,7 +276,39 @@ impl<R: Runtime> Hub<R> {
                 }
             }
         }
+        self.make_room(name)?;
         Ok(self.open(now, name)?)
+    }
+
+    /// Services that are looked up have as many slots as the directory has places: where a source
+    /// cannot say beforehand which names there are, wrong ones must not fill memory. One that
+    /// nobody uses and that is not found makes room.
+    fn make_room(&self, name: &str) -> Result<(), Error> {
+        let config = self.config();
+        let most = config.discovery.as_ref().map_or(u32::MAX, |own| own.max_services) as usize;
+        if config.services.contains_key(name) || self.read_slots().len() < most {
+            return Ok(());
+        }
+        let now = self.runtime.now();
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        if slots.len() < most {
+            return Ok(());
+        }
+        let idle = slots.values().find(|slot| {
+            slot.discovered
+                && Arc::strong_count(slot) == 1
+                && !config.services.contains_key(&*slot.name)
+                && slot.watchers.summary(now).is_none()
+                && lock(&slot.service).is_nowhere()
+        });
+        match idle.map(|slot| slot.name.clone()) {
+            Some(name) => drop(slots.remove(&name)),
+            None => {
+                let reason = format!("{most} services are in use, which is discovery.max_services");
+                return Err(Error::Request { service: name.into(), reason });
+            }
+        }
+        Ok(())
     }
 
     fn with_configured(&self, mut known: Vec<Arc<str>>) -> Vec<Arc<str>> {

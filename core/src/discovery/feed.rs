@@ -12,20 +12,22 @@
 //!
 //! One exchange at a time, always; it is a lease, so a driver that dies costs only its deadline.
 
+mod view;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::view::Tally;
 use super::directory::Places;
 use super::fetch::{Ask, Data, Fetch, Progress, Sources, Want};
-use super::{DiscoveryError, ERRORS, Instance, SourceKind};
+use super::{DiscoveryError, Instance, SourceKind};
 use crate::config::DiscoveryConfig;
 use crate::job::{Asker, JobId, JobOutcome, Work};
-use crate::metrics::{Histogram, words};
 use crate::notice::{Event, Notices};
 use crate::rng::Pcg32;
-use crate::snapshot::{DiscoverySnapshot, Level};
+use crate::snapshot::Level;
 use crate::time::{Time, nanos};
 
 /// A source is never asked more often than this on account of a time to live it has named.
@@ -92,16 +94,6 @@ pub(super) struct Feed {
     /// Until when its source is not believed.
     doubted_until: Time,
     tally: Tally,
-}
-
-/// What a feed counts for metrics.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Tally {
-    answers: u64,
-    /// Questions that were held back until something changed.
-    watched: u64,
-    errors: [u64; ERRORS.len()],
-    took: Histogram,
 }
 
 /// What all feeds of a directory share.
@@ -487,29 +479,6 @@ impl Feed {
         }
         self.asked_level = false;
         self.next_try = self.next_try.min(now);
-    }
-
-    pub(super) fn snapshot(&self, now: Time, sources: &Sources) -> DiscoverySnapshot {
-        let held = self.held.as_ref();
-        DiscoverySnapshot {
-            kind: self.kind(),
-            source: self.fetch.target(sources).to_string(),
-            service: self.service.clone(),
-            level: held.map(|held| held.level),
-            age: held.map(|held| now.since(held.fetched)),
-            fresh_for: held.map(|held| now.until(held.fresh_until)),
-            stale: held.is_some_and(|held| now >= held.fresh_until),
-            services: held.map_or(0, |held| held.data.len()),
-            failures: self.failures,
-            last_error: self.error.as_ref().map(ToString::to_string),
-            fetching: self.lease.is_some_and(|lease| now < lease.deadline),
-            watching: self.lease.is_some_and(|lease| lease.watch && now < lease.deadline),
-            held_back: self.held_back(now, &sources.config).is_some(),
-            answers: self.tally.answers,
-            watched: self.tally.watched,
-            errors: words(&ERRORS, &self.tally.errors),
-            took: self.tally.took,
-        }
     }
 }
 

@@ -74,7 +74,7 @@ const MESH: Option<Dialect> = Some(Dialect::Mesh);
 
 families! {
     Build Gauge Most "origin_build_info" ["version"] None, "Always 1; the version of the library.";
-    Health Gauge Least "origin_service_health_ratio" ["service"] None, "1 healthy, 0.5 degraded, 0 unhealthy; absent before the first call.";
+    Health Gauge Least "origin_service_health_ratio" ["service"] None, "1 healthy, 0.5 degraded, 0 unhealthy; absent while nobody has asked: no call, no check.";
     LastSuccess Gauge Most "origin_service_last_success_age_seconds" ["service"] None, "Time since an endpoint last answered with success; absent before the first.";
     Calls Counter Sum "origin_calls_total" ["service" "result"] None, "Calls that ended: answered, failed, abandoned by their caller.";
     InProgress Gauge Sum "origin_calls_in_progress" ["service"] None, "Calls that have begun and not ended.";

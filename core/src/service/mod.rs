@@ -337,6 +337,12 @@ impl Service {
         }
     }
 
+    /// Whether it has no endpoints: discovery has not answered yet, failed, or does not know it.
+    #[must_use]
+    pub fn is_nowhere(&self) -> bool {
+        !matches!(&self.resolution, Resolution::Found(found) if !found.is_empty())
+    }
+
     /// Why discovery has no endpoints, if that is so. A call whose time ran out while a fetch was
     /// still under way waited for discovery all the same: that is a timeout of it.
     #[must_use]
