@@ -115,6 +115,7 @@ impl Answerer {
             status: self.status,
             headers: HeaderMap::new(),
             body: self.body.clone(),
+            trailers: None,
             report: Report { service: self.service.clone(), ..Report::default() },
         })
     }

@@ -16,6 +16,7 @@ use crate::request::{Report, Response};
 use crate::s3::StorageError;
 use crate::said::Said;
 use crate::service::Overload;
+use crate::time::Rounded;
 use crate::vault::VaultError;
 
 /// Everything that can go wrong with a call, and with building a client.
@@ -166,7 +167,7 @@ pub enum Error {
 }
 
 fn retry_text(retry_in: Option<Duration>) -> String {
-    retry_in.map(|span| format!("; next try in {span:.1?}")).unwrap_or_default()
+    retry_in.map(|span| format!("; next try in {span}", span = Rounded(span))).unwrap_or_default()
 }
 
 fn known_text(known: &[Arc<str>]) -> String {
@@ -227,28 +228,39 @@ impl fmt::Display for Failure {
         let count = attempts.len();
         write!(f, "{service}: ")?;
         self.why.fmt(f)?;
-        write!(f, " ({count} attempt{} in {elapsed:.1?})", if count == 1 { "" } else { "s" })?;
+        write!(
+            f,
+            " ({count} attempt{} in {elapsed})",
+            if count == 1 { "" } else { "s" },
+            elapsed = Rounded(*elapsed)
+        )?;
         for a in attempts {
             write!(f, "; {} ({}): {}", a.endpoint, a.cluster, a.outcome)?;
         }
         for s in self.skipped.iter().take(20) {
             let (endpoint, cluster, span) = (&s.endpoint, &s.cluster, s.open_for);
             match s.why {
-                Skip::Breaker => {
-                    write!(f, "; {endpoint} ({cluster}): breaker open for {span:.1?}")?
+                Skip::Breaker => write!(
+                    f,
+                    "; {endpoint} ({cluster}): breaker open for {span}",
+                    span = Rounded(span)
+                )?,
+                Skip::Ejected => {
+                    write!(f, "; {endpoint} ({cluster}): ejected for {span}", span = Rounded(span))?
                 }
-                Skip::Ejected => write!(f, "; {endpoint} ({cluster}): ejected for {span:.1?}")?,
                 Skip::Unhealthy => write!(f, "; {endpoint} ({cluster}): unhealthy")?,
-                Skip::Advised => {
-                    write!(f, "; {endpoint} ({cluster}): found bad by other nodes for {span:.1?}")?
-                }
+                Skip::Advised => write!(
+                    f,
+                    "; {endpoint} ({cluster}): found bad by other nodes for {span}",
+                    span = Rounded(span)
+                )?,
             }
         }
         if self.skipped.len() > 20 {
             write!(f, "; and {} more not tried", self.skipped.len() - 20)?;
         }
         match self.retry_in {
-            Some(span) => write!(f, "; try again in {span:.1?}"),
+            Some(span) => write!(f, "; try again in {span}", span = Rounded(span)),
             None => Ok(()),
         }
     }

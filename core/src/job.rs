@@ -37,8 +37,10 @@ pub(crate) mod mark {
     pub(crate) const IDENTITY: u64 = 1 << 60;
     /// The files of storage.
     pub(crate) const STORAGE: u64 = 1 << 59;
+    /// The file of what was learnt.
+    pub(crate) const STATE: u64 = 1 << 58;
     /// All of them.
-    pub(crate) const ALL: u64 = REGISTRY | FOLLOWED | VAULT | IDENTITY | STORAGE;
+    pub(crate) const ALL: u64 = REGISTRY | FOLLOWED | VAULT | IDENTITY | STORAGE | STATE;
 }
 
 /// Background work to be done.

@@ -6,6 +6,8 @@
 //! somebody else. It can make an endpoint be tried later, for as long as its breaker could have
 //! stayed open at most, and nothing else. Orders of an operator are not learnt, and not kept.
 
+pub mod keeper;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use crate::metrics::Phase;
 use crate::policy::breaker::Trip;
 use crate::policy::health::Status;
 use crate::time::Wall;
+
+pub use keeper::Keeper;
 
 /// Older than this, what was learnt is not used.
 pub const MAX_AGE: Duration = Duration::from_secs(600);

@@ -19,7 +19,8 @@ use crate::consul::template::renderer;
 use crate::discovery::delivery::Handler;
 use crate::discovery::removal::Mass;
 use crate::identity;
-use crate::metrics::{EventCount, Moves, Phase, Said};
+use crate::learned::keeper;
+use crate::metrics::{Bounds, EventCount, Histogram, Moves, Phase, Said};
 use crate::outcome::{Fault, Outcome};
 use crate::policy::breaker::{Transition, Trip};
 use crate::policy::{concurrency, health, outlier, tiers};
@@ -73,6 +74,17 @@ pub enum Event {
         /// Time until the next try.
         retry_in: Duration,
     },
+    /// A source of discovery answers again after failures.
+    DiscoveryRecovered {
+        /// Who was asked.
+        source: Arc<str>,
+        /// The service it was asked about; `None`: about all.
+        about: Option<Arc<str>>,
+        /// Failures in a row before.
+        failures: u32,
+        /// Time since the first of them.
+        lasted: Duration,
+    },
     /// What is in use is past its time to live and nothing newer could be had.
     DiscoveryStale {
         /// Its age.
@@ -114,6 +126,11 @@ pub enum Event {
     Storage {
         /// What happened.
         what: rotation::Event,
+    },
+    /// Something about the file that keeps what was learnt of endpoints.
+    State {
+        /// What happened.
+        what: keeper::Said,
     },
     /// What an earlier run knew of discovery is used until the sources have answered.
     SnapshotRestored {
@@ -211,6 +228,48 @@ pub enum Event {
         endpoint: Arc<str>,
         /// What went wrong.
         fault: Fault,
+    },
+    /// An endpoint, or a whole cluster, has cost an attempt by its silence: it is used last, and
+    /// asked by one attempt at a time, until it answers.
+    Stalled {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address; `None`: the cluster as a whole.
+        endpoint: Option<Arc<str>>,
+        /// How long it had work and said nothing.
+        silence: Duration,
+        /// How long answers usually take; `None` before the first.
+        usual: Option<Duration>,
+    },
+    /// It has answered.
+    StallEnded {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The endpoint's address; `None`: the cluster as a whole.
+        endpoint: Option<Arc<str>>,
+        /// For how long it had been used last.
+        lasted: Duration,
+    },
+    /// TLS handshakes with an endpoint have begun to fail; that the next ones fail is not told.
+    HandshakeFailed {
+        /// Its cluster.
+        cluster: Arc<str>,
+        /// Its address.
+        endpoint: Arc<str>,
+        /// What was wrong: the name presented, the certificate that has expired, the authority
+        /// that is not known.
+        reason: Arc<str>,
+    },
+    /// An endpoint has answered over TLS after failed handshakes.
+    HandshakeRecovered {
+        /// Its cluster.
+        cluster: Arc<str>,
+        /// Its address.
+        endpoint: Arc<str>,
+        /// Handshakes that failed.
+        failures: u64,
+        /// Time since the first of them.
+        lasted: Duration,
     },
     /// A breaker opened.
     BreakerOpened {
@@ -393,7 +452,7 @@ impl Notices {
         from: Option<Phase>,
     ) {
         // Here, so that what is counted and what is logged cannot differ.
-        self.said.count(event.about().or(service.as_ref()), &event, from);
+        self.said.count(at, event.about().or(service.as_ref()), &event, from);
         if self.ring.len() >= KEPT {
             self.ring.pop_front();
         }
@@ -410,6 +469,17 @@ impl Notices {
     #[must_use]
     pub fn moves(&self) -> (Moves, Moves) {
         self.said.moves()
+    }
+
+    /// How long breakers of the machine were not closed, of those that closed again.
+    #[must_use]
+    pub fn recoveries(&self) -> Histogram {
+        self.said.recoveries.took()
+    }
+
+    /// Counts durations in these buckets.
+    pub(crate) fn bounds(&mut self, bounds: Bounds) {
+        self.said.recoveries.bounds(bounds);
     }
 
     /// How many notices there ever were: the `seq` of the next one.

@@ -159,6 +159,9 @@ pub struct Response {
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
+    /// What came after the body, where a server says something there and the transport passes it
+    /// on: that of the async runtimes, not ureq's. Not remembered by a cache.
+    pub trailers: Option<Box<HeaderMap>>,
     /// How it came about.
     pub report: Report,
 }

@@ -184,6 +184,10 @@ pub struct ServiceSnapshot {
     /// Changes of state of its own breaker.
     #[serde(default)]
     pub own_breaker_moves: Moves,
+    /// How long breakers were not closed, from their opening to their closing: those of endpoints
+    /// and that of the service.
+    #[serde(default)]
+    pub breaker_recoveries: Histogram,
     /// What is remembered of its answers; `None` while nothing is.
     #[serde(default)]
     pub cache: Option<CacheSnapshot>,
@@ -295,6 +299,9 @@ pub struct ClusterSnapshot {
     /// Why a call with the first draw goes where it goes, and what would have changed it; at the
     /// first cluster only.
     pub explain: String,
+    /// For how long nobody in it has answered while attempts were lost by that; `None`: it is not so.
+    #[serde(default)]
+    pub stalled_for: Option<Duration>,
 }
 
 /// The limits of a service as a whole.
@@ -357,6 +364,9 @@ pub struct EndpointSnapshot {
     pub checks: Vec<health::Entry>,
     /// Whether it is silent for longer than usual and used last.
     pub suspect: bool,
+    /// For how long it has been in trouble by silence that cost an attempt; `None`: it is not.
+    #[serde(default)]
+    pub stalled_for: Option<Duration>,
     /// Attempts out.
     pub outstanding: u32,
     /// Smoothed latency; `None` before the first answer.

@@ -146,6 +146,59 @@ impl fmt::Display for DurationText {
     }
 }
 
+/// A duration for people: two units at most, rounded; below ten seconds with one decimal. What
+/// notices and errors say of spans, so that none reads `1.234567891s`. For reading back, and for
+/// what somebody configured, there is [`DurationText`].
+///
+/// ```
+/// use std::time::Duration;
+/// use origin_core::time::Rounded;
+///
+/// let text = |nanos| Rounded(Duration::from_nanos(nanos)).to_string();
+/// assert_eq!(text(1_234_567_891), "1.2s");
+/// assert_eq!(text(812_345_678), "812ms");
+/// assert_eq!(text(3_725_000_000_000), "1h2m");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rounded(pub Duration);
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MS: u64 = 1_000_000;
+        const SECOND: u64 = 1_000 * MS;
+        let all = nanos(self.0);
+        let to = |unit: u64| all.saturating_add(unit / 2) / unit;
+        let pair = |big: u64, small: u64, units: (&str, &str), f: &mut fmt::Formatter<'_>| {
+            let (whole, rest) = (to(small) / (big / small), to(small) % (big / small));
+            match rest {
+                0 => write!(f, "{whole}{}", units.0),
+                _ => write!(f, "{whole}{}{rest}{}", units.0, units.1),
+            }
+        };
+        // Each line by what it would round to, so that none says 60s, or 1000ms.
+        if all == 0 {
+            f.write_str("0s")
+        } else if to(1_000) < 1_000 {
+            write!(f, "{}us", to(1_000).max(1))
+        } else if to(MS) < 1_000 {
+            write!(f, "{}ms", to(MS))
+        } else if to(SECOND / 10) < 100 {
+            match (to(SECOND / 10) / 10, to(SECOND / 10) % 10) {
+                (whole, 0) => write!(f, "{whole}s"),
+                (whole, tenths) => write!(f, "{whole}.{tenths}s"),
+            }
+        } else if to(SECOND) < 60 {
+            write!(f, "{}s", to(SECOND))
+        } else if to(SECOND) < 3_600 {
+            pair(60 * SECOND, SECOND, ("m", "s"), f)
+        } else if to(60 * SECOND) < 24 * 60 {
+            pair(3_600 * SECOND, 60 * SECOND, ("h", "m"), f)
+        } else {
+            pair(24 * 3_600 * SECOND, 3_600 * SECOND, ("d", "h"), f)
+        }
+    }
+}
+
 /// Serde form of a [`Duration`] as text; use with `#[serde(with = "origin_core::time::text")]`.
 pub mod text {
     use std::time::Duration;
@@ -188,6 +241,28 @@ mod tests {
     }
 
     #[test]
+    fn spans_are_rounded_for_people() {
+        for (nanos, text) in [
+            (0, "0s"),
+            (1, "1us"),
+            (999_499, "999us"),
+            (999_500, "1ms"),
+            (250_000_000, "250ms"),
+            (999_600_000, "1s"),
+            (1_234_567_891, "1.2s"),
+            (9_960_000_000, "10s"),
+            (59_700_000_000, "1m"),
+            (90_000_000_000, "1m30s"),
+            (3_599_600_000_000, "1h"),
+            (7_260_000_000_000, "2h1m"),
+            (86_390_000_000_000, "1d"),
+            (90_000_000_000_000, "1d1h"),
+        ] {
+            assert_eq!(Rounded(Duration::from_nanos(nanos)).to_string(), text, "{nanos}");
+        }
+    }
+
+    #[test]
     fn time_saturates() {
         assert_eq!(Time::NEVER.plus(Duration::MAX), Time::NEVER);
         assert_eq!(Time::ZERO.since(Time::NEVER), Duration::ZERO);
@@ -198,6 +273,20 @@ mod tests {
         fn text_round_trips(nanos in any::<u64>()) {
             let span = Duration::from_nanos(nanos);
             prop_assert_eq!(parse_duration(&DurationText(span).to_string()), Ok(span));
+        }
+
+        /// Never off by more than a twentieth.
+        #[test]
+        fn rounded_is_near(nanos in 10_000_u64..) {
+            let text = Rounded(Duration::from_nanos(nanos)).to_string();
+            let near = match text.split_once('.') {
+                // Whole seconds and tenths.
+                Some((whole, tenths)) => parse_duration(&format!("{whole}s")).unwrap()
+                    + parse_duration(&tenths.replace('s', "00ms")).unwrap(),
+                None => parse_duration(&text).unwrap(),
+            };
+            let off = super::nanos(near).abs_diff(nanos);
+            prop_assert!(off <= nanos / 20, "{text} of {nanos}");
         }
 
         #[test]

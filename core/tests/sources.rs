@@ -18,6 +18,11 @@ use origin_core::redis::Reply;
 use origin_core::snapshot::Level;
 use origin_core::{Time, Wall};
 
+#[path = "sources/kept.rs"]
+mod kept;
+#[path = "sources/many.rs"]
+mod many;
+
 fn at(ms: u64) -> Time {
     Time::from_millis(ms)
 }
@@ -90,51 +95,6 @@ fn found(directory: &mut Directory, now: u64, service: &str) -> Vec<String> {
 
 /// An agent gives one address 200 connections and closes what is beyond: found with a thousand
 /// services on a busy machine, where calls failed that had nothing wrong with them.
-#[test]
-fn case_003_72_many_services_share_the_connections_of_an_agent() {
-    const MANY: usize = 300;
-    let mut d = directory(|config| {
-        consul(config);
-        let discovery = config.discovery.as_mut().unwrap();
-        let consul = discovery.consul.as_mut().unwrap();
-        (discovery.max_requests, consul.max_watches) = (5, 7);
-        consul.watch.poll = Duration::from_secs(2);
-    });
-    let names: Vec<String> = (0..MANY).map(|n| format!("s{n}")).collect();
-    for name in &names {
-        assert_eq!(d.resolve(at(0), name), Resolution::Pending);
-    }
-    // Each exchange takes 20 ms; queries that are held back end with their wait.
-    let (mut out, mut most, mut now): (Vec<(u64, Job)>, (usize, usize), u64) = (vec![], (0, 0), 0);
-    let held = |job: &Job| uri(job).contains("index=");
-    while now < 60_000 {
-        let mut next = loop {
-            match d.poll_job(at(now), Asker::Background) {
-                Poll::Run(job) => out.push((now + if held(&job) { 250_000 } else { 20 }, *job)),
-                Poll::Wait(until) => break until.as_millis().max(now + 1),
-            }
-        };
-        let holds = out.iter().filter(|(_, job)| held(job)).count();
-        most = (most.0.max(out.len() - holds), most.1.max(holds));
-        next = out.iter().map(|(done, _)| *done).min().unwrap_or(next).min(next);
-        now = next;
-        for (_, job) in out.extract_if(.., |(done, _)| *done <= now) {
-            let _ = d.job_done(at(now), job.id, answer(200, 7, &instances(&[80])));
-        }
-    }
-    // The first query of a watch, which is not held back, has a place among those that are.
-    assert!(most.0 <= 5 + 7 && most.1 == 7, "{most:?}");
-    // Nobody starves: each exchange 20 ms, five at once, 300 services: 1.2 s and the poll.
-    for feed in d.snapshot(at(now)) {
-        let (service, age) = (feed.service.unwrap(), feed.age.unwrap());
-        assert!(
-            feed.failures == 0 && (feed.watching || age.as_millis() < 4_000),
-            "{service} {age:?}"
-        );
-    }
-    assert_eq!(d.snapshot(at(now)).iter().filter(|feed| feed.watching).count(), 7);
-}
-
 #[test]
 fn consul_is_asked_plainly_first_and_then_watched() {
     let mut d = directory(consul);
@@ -451,133 +411,6 @@ fn case_004_61_invalidation_is_one_call_over_both_levels() {
     let _ = d.job_done(at(2), job.id, answer(200, 7, &instances(&[81])));
     let job = run(&mut d, 2, call("web"));
     assert_eq!(commands(&job)[0], ["DEL", "origin:service:discovery:web"]);
-}
-
-#[test]
-fn a_restart_during_an_outage_of_the_registry_finds_its_services() {
-    let keeping = |c: &mut Config| {
-        consul(c);
-        c.discovery.as_mut().unwrap().snapshot.path = Some("/var/lib/app/discovery.json".into());
-    };
-    let mut d = directory(keeping);
-    let _ = d.resolve(at(0), "web");
-    let read = run(&mut d, 0, Asker::Background);
-    assert!(matches!(read.work, Work::Read { .. }));
-    let _ = d.job_done(at(0), read.id, JobOutcome::Content(None));
-    let job = run(&mut d, 0, Asker::Background);
-    let _ = d.job_done(at(1), job.id, answer(200, 7, &instances(&[80])));
-    assert_eq!(found(&mut d, 1, "web").len(), 1);
-    let mut content = None;
-    let mut now = 1;
-    while content.is_none() {
-        match d.poll_job(at(now), Asker::Background) {
-            Poll::Wait(until) => now = until.as_millis() + 1,
-            Poll::Run(job) => {
-                let outcome = match job.work {
-                    Work::Write { content: bytes, .. } => {
-                        content = Some(bytes);
-                        JobOutcome::Written
-                    }
-                    _ => JobOutcome::Failed(Fault::Connect),
-                };
-                let _ = d.job_done(at(now), job.id, outcome);
-            }
-        }
-        assert!(now < 60_000, "nothing is written");
-    }
-    // The next run: the registry is down.
-    let mut d = directory(keeping);
-    d.calendar(at(0), Wall(1_700_003_600));
-    let _ = d.resolve(at(0), "web");
-    let read = run(&mut d, 0, call("web"));
-    let moved = d.job_done(at(0), read.id, JobOutcome::Content(content));
-    assert!(moved.more && moved.services == ["web".into()]);
-    assert_eq!(found(&mut d, 0, "web"), ["http://10.0.0.1:80"]);
-    let job = run(&mut d, 0, call("web"));
-    let _ = d.job_done(at(1), job.id, JobOutcome::Failed(Fault::Connect));
-    assert_eq!(found(&mut d, 1, "web"), ["http://10.0.0.1:80"]);
-    // What the source says wins as soon as it says something.
-    let job = run(&mut d, 60_000, call("web"));
-    let _ = d.job_done(at(60_000), job.id, answer(200, 7, &instances(&[81])));
-    assert_eq!(found(&mut d, 60_000, "web"), ["http://10.0.0.1:81"]);
-}
-
-/// Read, and nothing there; who is asked for this service, and when a snapshot is written.
-fn keeping(change: impl FnOnce(&mut Config)) -> Directory {
-    let mut d = directory(|c| {
-        consul(c);
-        c.discovery.as_mut().unwrap().snapshot.path = Some("/var/lib/app/discovery.json".into());
-        change(c);
-    });
-    let _ = d.resolve(at(0), "web");
-    let read = run(&mut d, 0, Asker::Background);
-    assert!(matches!(read.work, Work::Read { .. }));
-    let _ = d.job_done(at(0), read.id, JobOutcome::Content(None));
-    d
-}
-
-/// The writes among the jobs that are due now.
-fn writes(d: &mut Directory, now: u64) -> Vec<Job> {
-    let mut writes = Vec::new();
-    while let Poll::Run(job) = d.poll_job(at(now), Asker::Background) {
-        if matches!(job.work, Work::Write { .. }) {
-            writes.push(*job);
-        }
-    }
-    writes
-}
-
-#[test]
-fn the_first_snapshot_is_written_once_every_wanted_service_is_known() {
-    let mut d = keeping(|_| ());
-    let _ = d.resolve(at(0), "api");
-    let (web, api) = (run(&mut d, 0, call("web")), run(&mut d, 0, call("api")));
-    let _ = d.job_done(at(5), web.id, answer(200, 7, &instances(&[80])));
-    let _ = d.resolve(at(5), "web");
-    assert_eq!(writes(&mut d, 5).len(), 0, "one is not known yet");
-    // That a source has no answer is an answer: it is not waited for.
-    let _ = d.job_done(at(20), api.id, JobOutcome::Failed(Fault::Connect));
-    let _ = d.resolve(at(20), "api");
-    let written = writes(&mut d, 20);
-    assert_eq!(written.len(), 1);
-    let _ = d.job_done(at(21), written[0].id, JobOutcome::Written);
-    // From then on not more often than every ten seconds.
-    let _ = d.resolve(at(30), "other");
-    let other = run(&mut d, 30, call("other"));
-    let _ = d.job_done(at(31), other.id, answer(200, 7, &instances(&[82])));
-    let _ = d.resolve(at(31), "other");
-    assert_eq!(writes(&mut d, 10_019).len(), 0);
-    assert_eq!(writes(&mut d, 10_020).len(), 1);
-}
-
-#[test]
-fn what_is_not_in_the_snapshot_at_the_end_is_written_then() {
-    let mut d = keeping(|_| ());
-    d.finish();
-    assert!(matches!(d.poll_last(at(0)), Poll::Wait(Time::NEVER)), "nothing is known");
-    // Nobody but calls looks after it: they write nothing.
-    let web = run(&mut d, 0, call("web"));
-    let _ = d.job_done(at(5), web.id, answer(200, 7, &instances(&[80])));
-    let _ = d.resolve(at(5), "web");
-    assert!(matches!(d.poll_last(at(5)), Poll::Wait(Time::NEVER)), "this is not the end");
-    d.finish();
-    let Poll::Run(write) = d.poll_last(at(5)) else { panic!("it is not in the file") };
-    assert!(matches!(write.work, Work::Write { .. }));
-    let Poll::Wait(until) = d.poll_last(at(6)) else { panic!("twice") };
-    assert!(until < Time::NEVER, "it is under way");
-    let _ = d.job_done(at(7), write.id, JobOutcome::Written);
-    assert!(matches!(d.poll_last(at(7)), Poll::Wait(Time::NEVER)));
-    d.finish();
-    assert!(matches!(d.poll_last(at(8)), Poll::Wait(Time::NEVER)), "it is in the file");
-    // A disk that fails is not waited for.
-    let mut d = keeping(|_| ());
-    let web = run(&mut d, 0, call("web"));
-    let _ = d.job_done(at(5), web.id, answer(200, 7, &instances(&[80])));
-    let _ = d.resolve(at(5), "web");
-    d.finish();
-    let Poll::Run(write) = d.poll_last(at(5)) else { panic!("it is not in the file") };
-    let _ = d.job_done(at(7), write.id, JobOutcome::Impossible("no space".into()));
-    assert!(matches!(d.poll_last(at(7)), Poll::Wait(Time::NEVER)));
 }
 
 #[test]

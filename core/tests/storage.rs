@@ -60,7 +60,7 @@ impl Streams for Script {
         loop {
             let mut script = self.0.lock().unwrap();
             script.1.push(download.request());
-            let Response { status, headers, body, report } = script.0.remove(0);
+            let Response { status, headers, body, report, .. } = script.0.remove(0);
             let then = match download.opened(status, &headers) {
                 Opened::Refused => download
                     .refused(status, &headers, &body, &mut rng)
@@ -92,6 +92,7 @@ fn answer(status: u16, headers: &[(http::HeaderName, &'static str)], body: &str)
         status: StatusCode::from_u16(status).unwrap(),
         headers: headers.iter().map(pair).collect::<HeaderMap>(),
         body: Bytes::copy_from_slice(body.as_bytes()),
+        trailers: None,
         report: Report::default(),
     }
 }

@@ -2,14 +2,17 @@
 //! `tower_service::Service`, [`Carry`] a layer for the server side that hands the id, the trace and
 //! the deadline of an incoming request on to the calls made for it.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::uri::PathAndQuery;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use origin_core::ops::{Caller as _, Flow, Step};
 use origin_core::{Error, Request, Response};
 use origin_driver::Carried;
@@ -35,7 +38,8 @@ pub(crate) fn present() -> Option<Carried<Tokio>> {
 /// request's URI, or the one name it was made for.
 ///
 /// The bodies of requests and responses are collected within `limits.body`, because an attempt may
-/// have to be repeated; trailers are not kept, so this is not for gRPC. A status is a response,
+/// have to be repeated; trailers of a response, which gRPC puts its status in, are passed on with its
+/// body. A call of gRPC is one request and one answer then, no stream. A status is a response,
 /// whatever it is, as long as it is not one that is repeated.
 ///
 /// ```
@@ -81,7 +85,7 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    type Response = http::Response<Full<Bytes>>;
+    type Response = http::Response<Whole>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -108,18 +112,54 @@ where
             let mut outgoing = Request::new(head.method, path);
             outgoing.headers = head.headers;
             // Of the connection it came over, and of a host that is a name here.
-            for name in [http::header::HOST, http::header::CONNECTION, http::header::TE] {
+            for name in [http::header::HOST, http::header::CONNECTION] {
                 outgoing.headers.remove(name);
+            }
+            // The one thing about a connection that goes through it: gRPC asks for it.
+            if outgoing.headers.get(http::header::TE).is_some_and(|te| te != "trailers") {
+                outgoing.headers.remove(http::header::TE);
             }
             outgoing.body = body.ok_or_else(|| refused("its body exceeds limits.body"))?;
             let answer = client.run(Once { service, request: Some(outgoing) }).await?;
-            let mut response = http::Response::new(Full::new(answer.body));
+            let mut response = http::Response::new(Whole {
+                data: Some(answer.body).filter(|data| !data.is_empty()),
+                trailers: answer.trailers,
+            });
             *response.status_mut() = answer.status;
             *response.headers_mut() = answer.headers;
             // It is collected now, and whole.
             response.headers_mut().remove(http::header::TRANSFER_ENCODING);
             Ok(response)
         })
+    }
+}
+
+/// The body of a response: collected, in one piece, and the trailers after it.
+#[derive(Debug, Default)]
+pub struct Whole {
+    data: Option<Bytes>,
+    trailers: Option<Box<HeaderMap>>,
+}
+
+impl http_body::Body for Whole {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let data = self.data.take().map(Frame::data);
+        let frame = data.or_else(|| self.trailers.take().map(|them| Frame::trailers(*them)));
+        Poll::Ready(frame.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_none() && self.trailers.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
     }
 }
 

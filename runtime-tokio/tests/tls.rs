@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -85,9 +85,17 @@ impl Authority {
                         if let Some(number) = seen {
                             text.push_str(&format!(" {number}"));
                         }
-                        Ok::<_, std::convert::Infallible>(http::Response::new(Full::new(
-                            Bytes::from(text),
-                        )))
+                        // What gRPC says at the end, for who asks for it.
+                        let asked = request.uri().path() == "/trailers";
+                        let trailers = asked.then(|| {
+                            let mut trailers = http::HeaderMap::new();
+                            trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+                            Ok::<_, std::convert::Infallible>(trailers)
+                        });
+                        let body = Full::new(Bytes::from(text));
+                        Ok::<_, std::convert::Infallible>(http::Response::new(
+                            body.with_trailers(std::future::ready(trailers)),
+                        ))
                     });
                     let server = auto::Builder::new(TokioExecutor::new());
                     let _ = server.serve_connection(TokioIo::new(tls), answer).await;
@@ -120,6 +128,37 @@ async fn http_2_is_negotiated_and_one_connection_carries_many_calls() {
     let calls: Vec<_> = (0..20).map(|_| tokio::spawn(secure.get("/").send())).collect();
     for call in calls {
         assert_eq!(call.await.unwrap().unwrap().text(), "HTTP/2.0");
+    }
+}
+
+#[tokio::test]
+async fn trailers_of_http_2_are_passed_on() {
+    let authority = Authority::new();
+    let client = client(&authority.serve("localhost").await, authority.roots());
+    let secure = client.service("secure").unwrap();
+    let answer = secure.get("/trailers").send().await.unwrap();
+    assert_eq!(answer.text(), "HTTP/2.0");
+    assert_eq!(answer.trailers.unwrap()["grpc-status"], "0");
+    assert_eq!(secure.get("/").send().await.unwrap().trailers, None);
+}
+
+#[cfg(feature = "tower")]
+#[tokio::test]
+async fn trailers_of_http_2_come_out_of_the_tower_service() {
+    use origin_tokio::tower::Outgoing;
+    use tower_service::Service as _;
+
+    let authority = Authority::new();
+    let client = client(&authority.serve("localhost").await, authority.roots());
+    let mut service = Outgoing::to(&client, "secure");
+    for (path, trailers) in [("/trailers", Some("0")), ("/", None)] {
+        let request = http::Request::get(format!("http://any{path}")).header("te", "trailers");
+        let request = request.body(http_body_util::Empty::<Bytes>::new()).unwrap();
+        let body = service.call(request).await.unwrap().into_body();
+        let whole = body.collect().await.unwrap();
+        let told = whole.trailers().and_then(|all| all.get("grpc-status"));
+        assert_eq!(told.map(|status| status.to_str().unwrap()), trailers);
+        assert_eq!(whole.to_bytes(), "HTTP/2.0");
     }
 }
 

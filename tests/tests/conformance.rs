@@ -49,6 +49,8 @@ mod grpc_checks;
 mod hostile;
 #[path = "conformance/hostile_operations.rs"]
 mod hostile_operations;
+#[path = "conformance/kept_state.rs"]
+mod kept_state;
 // Every operation by name; the core goes through the same list.
 #[path = "../../core/tests/operations/mod.rs"]
 mod operations;
@@ -86,3 +88,5 @@ mod vault_standin;
 mod vault_tls;
 #[path = "conformance/watches.rs"]
 mod watches;
+#[path = "conformance/watches_bounded.rs"]
+mod watches_bounded;

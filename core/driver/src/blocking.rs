@@ -150,7 +150,7 @@ pub(crate) fn collected<R: BlockingRuntime>(flight: &mut Flight<R>) -> Result<Re
     })?;
     let report = flight.report();
     let (head, body) = answer.unwrap_or_default().into_parts();
-    Ok(Response { status: head.status, headers: head.headers, body, report })
+    Ok(Response { status: head.status, headers: head.headers, body, trailers: None, report })
 }
 
 /// One call whose body is left to the caller.

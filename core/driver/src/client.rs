@@ -478,13 +478,14 @@ impl<R: Runtime> Builder<R> {
             idle_timeout: limits.idle_timeout,
             roots: start.roots.clone(),
             identity: start.identity.clone(),
-            expect: self.expect,
+            expect: self.expect.clone(),
             realms,
         })
         .map_err(|error| own::named(self.config.identity.as_ref(), error))?;
         let (now, wall) = (runtime.now(), runtime.wall());
         let bell = Arc::new(Bell::default());
-        let own = Own::new(now, wall, &self.config, start, self.service_token.as_ref(), &bell)?;
+        let given = (self.service_token.as_ref(), self.expect);
+        let own = Own::new(now, wall, &self.config, start, given, &bell)?;
         // The driver is where randomness enters: once, here, unless the user chose a seed.
         let seed =
             self.config.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));

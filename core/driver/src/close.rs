@@ -17,7 +17,7 @@ impl<R: Runtime> Client<R> {
     /// Ends the client in an orderly way, for all its clones, and waits for that up to `within`.
     ///
     /// Other nodes are told that its word on open breakers counts no more, the snapshot of
-    /// discovery is written if something is not in it, leases of secrets and a Vault token that the
+    /// discovery is written if something is not in it, and so is what was learnt (`state.path`), leases of secrets and a Vault token that the
     /// client logged in for are given back (calls that need one fail from now on), and everything beside calls ends: refreshes,
     /// health checks, watches (they yield nothing more), callbacks, the background. Yields whether
     /// all of that was done; if not, the rest is left undone.
@@ -66,6 +66,9 @@ impl<R: Runtime> Hub<R> {
         if let Some(vault) = &self.vault {
             vault.close(self.runtime.now());
         }
+        if let Some(kept) = &self.kept {
+            lock(kept).end(self.runtime.now());
+        }
         self.news.notify(usize::MAX);
     }
 
@@ -94,7 +97,19 @@ impl<R: Runtime> Hub<R> {
             };
             revoked = vault.is_closed();
         }
-        let mut all = revoked && jobs.is_empty() && words.is_empty() && again == Time::NEVER;
+        let mut written = true;
+        if let Some(kept) = &self.kept {
+            match self.poll_kept(now) {
+                Poll::Run(job) => {
+                    again = again.min(job.deadline);
+                    jobs.push(*job);
+                }
+                Poll::Wait(at) => again = again.min(at),
+            }
+            written = lock(kept).is_over();
+        }
+        let mut all =
+            written && revoked && jobs.is_empty() && words.is_empty() && again == Time::NEVER;
         self.each_slot(|slot| all &= lock(&slot.service).has_left());
         Last { words, jobs, again: (!all).then_some(again) }
     }

@@ -15,7 +15,7 @@ use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::policy::remaining;
 use origin_core::request::{AttemptReport, Ids};
 use origin_core::told::Told;
-use origin_core::{Action, Call, Error, Event, Report, Request, Time, Verdict};
+use origin_core::{Action, Call, EndpointId, Error, Event, Report, Request, Time, Verdict};
 
 use crate::hub::{Hub, Slot, lock};
 use crate::observe::context::{self, Numbers};
@@ -81,6 +81,7 @@ struct Current {
     attempt: AttemptId,
     why: Choice,
     sent: Time,
+    to: EndpointId,
     place: Option<(Arc<str>, Arc<str>)>,
 }
 
@@ -189,6 +190,12 @@ impl<R: Runtime> Flight<R> {
     /// Reports the end of the attempt that [`Next::Send`] asked for.
     pub(crate) fn finished(&mut self, attempt: AttemptId, outcome: Outcome) -> Next {
         let now = self.hub.runtime.now();
+        if let Outcome::Failed { fault: Fault::Tls, .. } = outcome {
+            let out = self.current.iter().chain(&self.others);
+            for found in out.filter(|current| current.attempt == attempt) {
+                self.hub.no_tls(now, &self.slot, found.to);
+            }
+        }
         self.note(now, attempt, outcome);
         self.step_at(now, Event::Finished(attempt, outcome))
     }
@@ -243,7 +250,7 @@ impl<R: Runtime> Flight<R> {
                         self.ids = Some(self.request.identify(&settings, seed, number));
                     }
                     self.repeated(event, now, now);
-                    let current = Current { attempt, why, sent: now, place };
+                    let current = Current { attempt, why, sent: now, to, place };
                     self.others.extend(self.current.replace(current));
                     let until = deadline.at;
                     match target {

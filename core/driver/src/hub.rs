@@ -13,7 +13,7 @@ use origin_core::discovery::Directory;
 use origin_core::discovery::directory::Resolution;
 use origin_core::discovery::plan::configured;
 use origin_core::job::{Asker, JobId, JobOutcome, Poll};
-use origin_core::learned::Learned;
+use origin_core::learned::{Keeper, Learned};
 use origin_core::metrics::Bounds;
 use origin_core::notice::Notice;
 use origin_core::ops::secrets::SERVICE;
@@ -27,6 +27,7 @@ use crate::carry::Carrier;
 use crate::consul::Desk;
 use crate::custom::{Custom, Threads};
 use crate::followed::{Following, Ruled};
+use crate::kept;
 use crate::metering::Lessons;
 use crate::observe::Voice;
 use crate::observe::bell::{Bell, Lock, Noted};
@@ -138,6 +139,8 @@ pub struct Hub<R> {
     slots: RwLock<BTreeMap<Arc<str>, Arc<Slot>>>,
     /// What an earlier run has learnt.
     lessons: Option<Lessons>,
+    /// How what is learnt is kept, if it is.
+    pub(crate) kept: Option<Noted<Keeper>>,
     /// How durations are counted.
     bounds: Bounds,
     next_call: AtomicU64,
@@ -179,10 +182,13 @@ impl<R: Runtime> Hub<R> {
         let second = Second::of(&config, seed, &bell)?;
         let vault = Vault::new(&config, seed, token.as_ref(), &bell)?;
         let storage = Signing::new(Begun::new(runtime.now(), &config)?, &bell);
+        let clock = (runtime.now(), runtime.wall());
+        let (kept, earlier) = kept::begin(clock, &config.state, &bell);
         // What cannot be used is as good as nothing: a client starts all the same.
-        let lessons = learned.and_then(|learned| Lessons::of(learned, &runtime).ok());
+        let lessons = learned.or(earlier).and_then(|learned| Lessons::of(learned, &runtime).ok());
         let hub = Hub {
             lessons,
+            kept,
             bounds: config.metrics.check("metrics")?,
             runtime: Arc::new(runtime),
             seed,
@@ -271,7 +277,39 @@ impl<R: Runtime> Hub<R> {
                 }
             }
         }
+        self.make_room(name)?;
         Ok(self.open(now, name)?)
+    }
+
+    /// Services that are looked up have as many slots as the directory has places: where a source
+    /// cannot say beforehand which names there are, wrong ones must not fill memory. One that
+    /// nobody uses and that is not found makes room.
+    fn make_room(&self, name: &str) -> Result<(), Error> {
+        let config = self.config();
+        let most = config.discovery.as_ref().map_or(u32::MAX, |own| own.max_services) as usize;
+        if config.services.contains_key(name) || self.read_slots().len() < most {
+            return Ok(());
+        }
+        let now = self.runtime.now();
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        if slots.len() < most {
+            return Ok(());
+        }
+        let idle = slots.values().find(|slot| {
+            slot.discovered
+                && Arc::strong_count(slot) == 1
+                && !config.services.contains_key(&*slot.name)
+                && slot.watchers.summary(now).is_none()
+                && lock(&slot.service).is_nowhere()
+        });
+        match idle.map(|slot| slot.name.clone()) {
+            Some(name) => drop(slots.remove(&name)),
+            None => {
+                let reason = format!("{most} services are in use, which is discovery.max_services");
+                return Err(Error::Request { service: name.into(), reason });
+            }
+        }
+        Ok(())
     }
 
     fn with_configured(&self, mut known: Vec<Arc<str>>) -> Vec<Arc<str>> {
@@ -360,7 +398,7 @@ impl<R: Runtime> Hub<R> {
     #[cfg(feature = "hyper")]
     pub(crate) fn unattended(&self, slot: &Slot) -> bool {
         let followed = self.sharing.is_some() || self.following.is_some();
-        let followed = followed || self.storage.is_followed();
+        let followed = followed || self.storage.is_followed() || self.kept.is_some();
         (slot.checked.load(Ordering::Relaxed) || followed)
             && !self.background.load(Ordering::Relaxed)
     }
@@ -400,6 +438,13 @@ impl<R: Runtime> Hub<R> {
         let wait = match slot {
             Some(_) => wait,
             None => match self.storage.poll(now) {
+                Poll::Run(job) => return Poll::Run(job),
+                Poll::Wait(at) => wait.min(at),
+            },
+        };
+        let wait = match slot {
+            Some(_) => wait,
+            None => match self.poll_kept(now) {
                 Poll::Run(job) => return Poll::Run(job),
                 Poll::Wait(at) => wait.min(at),
             },
@@ -448,6 +493,9 @@ impl<R: Runtime> Hub<R> {
 
     fn job_finished(&self, id: JobId, outcome: JobOutcome) -> bool {
         let mut outcome = Some(outcome);
+        if self.kept_done(id, outcome.as_ref()) {
+            return false;
+        }
         if let Some(more) = self.identity_done(id, &mut outcome) {
             return more;
         }
@@ -571,6 +619,9 @@ impl<R: Runtime> Hub<R> {
         notices.extend(self.vault.iter().flat_map(Vault::notices));
         notices.extend(self.storage.notices());
         notices.extend(self.identity_notices());
+        if let Some(kept) = &self.kept {
+            notices.extend(lock(kept).notices().since(0).cloned());
+        }
         for slot in slots.iter().chain(self.agents()) {
             notices.extend(lock(&slot.service).notices().since(0).cloned());
         }

@@ -181,6 +181,7 @@ mod hub;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 mod identity;
+mod kept;
 mod metering;
 mod observe;
 mod origin_vault;

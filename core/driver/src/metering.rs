@@ -74,9 +74,15 @@ impl<R: Runtime> Client<R> {
     /// another run. Serde data; orders of an operator are not among it.
     #[must_use]
     pub fn learned(&self) -> Learned {
-        let hub = &self.hub;
-        let (now, at) = (hub.runtime.now(), hub.runtime.wall().0);
-        let slots: Vec<Arc<Slot>> = hub.read_slots().values().cloned().collect();
+        self.hub.learned()
+    }
+}
+
+impl<R: Runtime> Hub<R> {
+    /// What it has learnt of its endpoints.
+    pub(crate) fn learned(&self) -> Learned {
+        let (now, at) = (self.runtime.now(), self.runtime.wall().0);
+        let slots: Vec<Arc<Slot>> = self.read_slots().values().cloned().collect();
         let lessons = slots.iter().filter_map(|slot| {
             let lesson = lock(&slot.service).learned(now);
             (!lesson.is_empty()).then(|| (slot.name.clone(), lesson))
@@ -153,6 +159,9 @@ impl<R: Runtime> Hub<R> {
         events.add(self.second.iter().flat_map(Second::events));
         events.add(lock(&self.storage.rotation).said().counts());
         events.add(lock(&self.own.desk).notices().counts());
+        events.add(
+            self.kept.iter().flat_map(|kept| lock(kept).notices().counts().collect::<Vec<_>>()),
+        );
         Snapshot {
             at: now,
             discovery,

@@ -17,6 +17,7 @@ use origin_core::notice::Notice;
 use origin_core::{Config, ConfigError, Error, Time, Wall};
 
 use crate::client::Client;
+use crate::expect::Expectations;
 use crate::hub::{Hub, Slot, lock};
 use crate::identity::{Chain, Form, Identity, Piece};
 use crate::observe::bell::{Bell, Noted};
@@ -44,7 +45,14 @@ pub(crate) struct Own {
     /// Whether there is no token at the moment.
     lacking: AtomicBool,
     /// What is in force. Locked over a whole exchange, so that exchanges are told in their order.
-    force: Mutex<(Roots, Option<Identity>)>,
+    force: Mutex<Force>,
+}
+
+/// What is in force.
+struct Force {
+    roots: Roots,
+    identity: Option<Identity>,
+    expect: Expectations,
 }
 
 impl Start {
@@ -113,7 +121,7 @@ impl Own {
         wall: Wall,
         config: &Config,
         start: Start,
-        given: Option<&Secret>,
+        (given, expect): (Option<&Secret>, Expectations),
         bell: &Arc<Bell>,
     ) -> Result<Own, ConfigError> {
         let refuse = |field: &str, reason: &str| {
@@ -149,7 +157,7 @@ impl Own {
         let own = Own {
             due: AtomicU64::new(0),
             lacking: AtomicBool::new(true),
-            force: Mutex::new((roots, identity)),
+            force: Mutex::new(Force { roots, identity, expect }),
             desk: Noted::new(desk, bell),
         };
         own.note(&lock(&own.desk), now, wall);
@@ -232,16 +240,29 @@ impl<R: Runtime> Hub<R> {
     /// What cannot be used. Nothing has changed then.
     pub(crate) fn secure(&self, change: TlsChange) -> Result<(), ConfigError> {
         let mut force = lock(&self.own.force);
-        let TlsChange { identity, roots, .. } = &change;
-        let next = (
-            roots.clone().unwrap_or_else(|| force.0.clone()),
-            identity.clone().unwrap_or_else(|| force.1.clone()),
-        );
+        let TlsChange { identity, roots, expect, .. } = &change;
+        let roots = roots.clone().filter(|other| *other != force.roots);
+        let identity = identity.clone().filter(|other| *other != force.identity);
+        let expect = expect.clone().filter(|other| *other != force.expect);
         self.runtime.secure(change)?;
-        if next != *force {
-            let leaf = next.1.as_ref().and_then(Identity::leaf);
-            *force = next;
+        let exchanged = roots.is_some() || identity.is_some();
+        if let Some(roots) = roots {
+            force.roots = roots;
+        }
+        if let Some(identity) = identity {
+            force.identity = identity;
+        }
+        if exchanged {
+            let leaf = force.identity.as_ref().and_then(Identity::leaf);
             self.with_own(|desk, now, wall| desk.in_force(now, wall, leaf));
+        }
+        let other = expect.is_some();
+        if let Some(expect) = expect {
+            let targets = expect.iter().count();
+            force.expect = expect;
+            self.with_own(|desk, now, _| desk.expects(now, targets));
+        }
+        if exchanged || other {
             self.news.notify(usize::MAX);
         }
         Ok(())

@@ -4,10 +4,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use origin_core::ConfigError;
+use origin_core::{Address, ConfigError, EndpointId, Time};
 
 use crate::client::Client;
-use crate::expect::Expectations;
+use crate::expect::{Expectations, target};
+use crate::hub::{Hub, Slot, lock};
 use crate::identity::Identity;
 use crate::realm::RealmChange;
 use crate::roots::Roots;
@@ -77,6 +78,22 @@ impl fmt::Display for TlsFailure {
     }
 }
 
+impl<R: Runtime> Hub<R> {
+    /// A handshake with an endpoint has failed: its service hears why, and tells it once.
+    pub(crate) fn no_tls(&self, now: Time, slot: &Slot, endpoint: EndpointId) {
+        let target = {
+            let service = lock(&slot.service);
+            let place = service.address(endpoint).and_then(Address::host_and_port);
+            place.map(|(host, port)| target(host, port))
+        };
+        let Some((host, port)) = target else { return };
+        let failures = self.runtime.tls_failures();
+        let why = failures.iter().rev().find(|each| each.host == host && each.port == port);
+        let reason = why.map_or("the handshake failed", |failure| &*failure.reason);
+        lock(&slot.service).handshake_failed(now, endpoint, reason);
+    }
+}
+
 impl<R: Runtime> Client<R> {
     /// Puts another identity in force while the client runs, or none. From the moment this
     /// returns no request is sent over a connection that was made with the one before; requests
@@ -115,7 +132,9 @@ impl<R: Runtime> Client<R> {
     /// # Errors
     /// Those of [`Client::set_identity`], [`Client::set_roots`] and [`Client::set_expectations`].
     pub fn set_tls(&self, change: TlsChange) -> Result<(), ConfigError> {
-        self.hub.secure(change)
+        self.hub.secure(change)?;
+        self.hub.speak();
+        Ok(())
     }
 
     /// Why TLS handshakes failed: the latest failure of each of up to 64 targets, the most recent

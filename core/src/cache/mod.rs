@@ -76,7 +76,7 @@ pub use upkeep::Swept;
 pub use warm::Warming;
 pub use wish::Wish;
 
-use crate::time::DurationText;
+use crate::time::Rounded;
 
 /// Why an answer from the cache may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -144,9 +144,9 @@ pub struct Label {
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "from the cache, {} old", DurationText(self.age))?;
+        write!(f, "from the cache, {} old", Rounded(self.age))?;
         if !self.stale.is_zero() {
-            write!(f, ", stale for {}", DurationText(self.stale))?;
+            write!(f, ", stale for {}", Rounded(self.stale))?;
         }
         write!(f, ", {}", self.reason.text())
     }

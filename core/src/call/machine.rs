@@ -500,6 +500,7 @@ impl Call {
         service.tally.answered.record(now.since(self.asked), &service.bounds);
         if self.attempts > 1 {
             service.tally.answered_by(live.number.0);
+            service.tally.repeated.record(now.since(self.asked), &service.bounds);
         }
         Action::Done(Verdict::Answered(live.ticket()))
     }
@@ -532,7 +533,10 @@ impl Call {
         service.counts.failed += 1;
         service.tally.failed.record(now.since(self.asked), &service.bounds);
         service.tally.why(why);
-        service.tally.failed_after_retry += u64::from(self.attempts > 1);
+        if self.attempts > 1 {
+            service.tally.failed_after_retry += 1;
+            service.tally.repeated.record(now.since(self.asked), &service.bounds);
+        }
         Action::Done(Verdict::Failed { why, until })
     }
 }

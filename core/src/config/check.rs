@@ -315,6 +315,7 @@ impl Config {
             cache::Settings::of(all, "cache")?;
         }
         self.log.compile("log")?;
+        self.state.check("state")?;
         self.metrics.check("metrics")?;
         self.check_sharing()?;
         for (name, service) in &self.services {

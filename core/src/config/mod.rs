@@ -41,7 +41,8 @@ pub mod retry;
 #[cfg(feature = "schema")]
 mod schema;
 pub mod sources;
-pub mod storage;
+pub mod state;
+mod storage;
 pub mod throttle;
 pub mod timeout;
 pub mod tokens;
@@ -92,6 +93,7 @@ pub use registration::{
 pub use removal::RemovalConfig;
 pub use retry::RetryConfig;
 pub use sources::{EnvironmentConfig, FileConfig, SnapshotConfig};
+pub use state::StateConfig;
 pub use storage::StorageConfig;
 pub use throttle::ThrottleConfig;
 pub use timeout::AdaptiveTimeoutConfig;
@@ -139,6 +141,9 @@ pub struct Config {
     pub limits: Limits,
     /// How often a log says the same.
     pub log: LogConfig,
+    /// Where what was learnt of endpoints is kept over a restart. A running client keeps to what it
+    /// was built with.
+    pub state: StateConfig,
 }
 
 impl Config {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ask::Trouble;
-use crate::time::{DurationText, Time};
+use crate::time::{Rounded, Time};
 
 /// Events kept until they are taken; the oldest fall out and are counted.
 pub const KEPT: usize = 256;
@@ -201,7 +201,7 @@ impl fmt::Display for Event {
             Event::ServiceRegistrationFailed { id, error, failures, retry_in, .. } => write!(
                 f,
                 "registration of {id} failed ({failures} in a row): {error}; next try in {}",
-                DurationText(*retry_in)
+                Rounded(*retry_in)
             ),
             Event::ServiceDeregistered { id, already: false, .. } => {
                 write!(f, "{id} deregistered")
@@ -233,13 +233,13 @@ impl fmt::Display for Event {
             Event::PresenceCheckFailed { error, failures, retry_in } => write!(
                 f,
                 "cannot see what the agent knows ({failures} in a row): {error}; next try in {}",
-                DurationText(*retry_in)
+                Rounded(*retry_in)
             ),
             Event::RegistrationsHeld { waiting } => {
                 write!(f, "registrations are held back, {waiting} waiting")
             }
             Event::RegistrationsResumed { waiting, held_for } => {
-                let held_for = DurationText(*held_for);
+                let held_for = Rounded(*held_for);
                 write!(f, "registrations go on after {held_for}, {waiting} waiting")
             }
             Event::ClusterHealthCheckFailed { minimum, error: Some(error), .. } => {
@@ -249,7 +249,7 @@ impl fmt::Display for Event {
                 write!(f, "{alive} members are alive, {minimum} are needed")
             }
             Event::ClusterHealthy { alive, failed_for, .. } => {
-                write!(f, "{alive} members are alive again after {}", DurationText(*failed_for))
+                write!(f, "{alive} members are alive again after {}", Rounded(*failed_for))
             }
         }
     }

@@ -12,20 +12,22 @@
 //!
 //! One exchange at a time, always; it is a lease, so a driver that dies costs only its deadline.
 
+mod view;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::view::Tally;
 use super::directory::Places;
 use super::fetch::{Ask, Data, Fetch, Progress, Sources, Want};
-use super::{DiscoveryError, ERRORS, Instance, SourceKind};
+use super::{DiscoveryError, Instance, SourceKind};
 use crate::config::DiscoveryConfig;
 use crate::job::{Asker, JobId, JobOutcome, Work};
-use crate::metrics::{Histogram, words};
 use crate::notice::{Event, Notices};
 use crate::rng::Pcg32;
-use crate::snapshot::{DiscoverySnapshot, Level};
+use crate::snapshot::Level;
 use crate::time::{Time, nanos};
 
 /// A source is never asked more often than this on account of a time to live it has named.
@@ -85,21 +87,13 @@ pub(super) struct Feed {
     /// Whether the shared level was asked since the source was.
     asked_level: bool,
     pub failures: u32,
+    /// Since when it fails.
+    failing_since: Time,
     pub error: Option<DiscoveryError>,
     pub next_try: Time,
     /// Until when its source is not believed.
     doubted_until: Time,
     tally: Tally,
-}
-
-/// What a feed counts for metrics.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Tally {
-    answers: u64,
-    /// Questions that were held back until something changed.
-    watched: u64,
-    errors: [u64; ERRORS.len()],
-    took: Histogram,
 }
 
 /// What all feeds of a directory share.
@@ -124,6 +118,7 @@ impl Feed {
             lease: None,
             asked_level: false,
             failures: 0,
+            failing_since: Time::ZERO,
             error: None,
             next_try: Time::ZERO,
             doubted_until: Time::ZERO,
@@ -353,7 +348,7 @@ impl Feed {
                     held.fresh_until = now.plus(ttl);
                     held.said_stale = false;
                 }
-                self.recovered(now);
+                self.recovered(now, shared);
                 News { moved: true, more: false, asked: Some(lease.asked) }
             }
             Progress::Failed(error) => {
@@ -397,15 +392,21 @@ impl Feed {
         let fresh_until = now.plus(ttl);
         self.held = Some(Held { data, fetched: now, fresh_until, level, said_stale: false });
         if level == Level::Source {
-            self.recovered(now);
+            self.recovered(now, shared);
         }
         if self.service.is_none() {
             shared.notices.push(now, Event::DiscoveryLoaded { services, changed });
         }
     }
 
-    fn recovered(&mut self, now: Time) {
-        self.failures = 0;
+    fn recovered(&mut self, now: Time, shared: &mut Shared<'_>) {
+        let failures = std::mem::take(&mut self.failures);
+        if failures > 0 {
+            let source = self.fetch.target(shared.sources);
+            let (about, lasted) = (self.service.clone(), now.since(self.failing_since));
+            let event = Event::DiscoveryRecovered { source, about, failures, lasted };
+            shared.notices.push(now, event);
+        }
         self.error = None;
         self.next_try = now;
     }
@@ -421,6 +422,9 @@ impl Feed {
         // Half fixed, half random: a failing source is never hammered, clients never in step.
         let random = Duration::from_nanos(step / 2 + shared.rng.up_to(step - step / 2));
         let retry_in = self.fetch.backoff(now).unwrap_or(random);
+        if self.failures == 0 {
+            self.failing_since = now;
+        }
         self.failures = self.failures.saturating_add(1);
         self.next_try = now.plus(retry_in);
         self.tally.errors[error.at()] += 1;
@@ -475,29 +479,6 @@ impl Feed {
         }
         self.asked_level = false;
         self.next_try = self.next_try.min(now);
-    }
-
-    pub(super) fn snapshot(&self, now: Time, sources: &Sources) -> DiscoverySnapshot {
-        let held = self.held.as_ref();
-        DiscoverySnapshot {
-            kind: self.kind(),
-            source: self.fetch.target(sources).to_string(),
-            service: self.service.clone(),
-            level: held.map(|held| held.level),
-            age: held.map(|held| now.since(held.fetched)),
-            fresh_for: held.map(|held| now.until(held.fresh_until)),
-            stale: held.is_some_and(|held| now >= held.fresh_until),
-            services: held.map_or(0, |held| held.data.len()),
-            failures: self.failures,
-            last_error: self.error.as_ref().map(ToString::to_string),
-            fetching: self.lease.is_some_and(|lease| now < lease.deadline),
-            watching: self.lease.is_some_and(|lease| lease.watch && now < lease.deadline),
-            held_back: self.held_back(now, &sources.config).is_some(),
-            answers: self.tally.answers,
-            watched: self.tally.watched,
-            errors: words(&ERRORS, &self.tally.errors),
-            took: self.tally.took,
-        }
     }
 }
 

@@ -250,6 +250,11 @@ impl Desk {
         self.tick(now, wall);
     }
 
+    /// Something else is expected of this many targets.
+    pub fn expects(&mut self, now: Time, targets: usize) {
+        self.say(now, Some(Said::Expected { targets }));
+    }
+
     /// What was to be put in force cannot be used.
     pub fn refused(&mut self, now: Time, reason: Arc<str>) {
         self.say(now, Some(Said::FilesRefused { reason }));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::certificate::Leaf;
 use super::token::Trouble;
-use crate::time::{DurationText, Wall};
+use crate::time::{Rounded, Wall};
 
 /// What has happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -19,6 +19,11 @@ pub enum Said {
     Exchanged {
         /// The certificate; `None`: there is none.
         leaf: Option<Leaf>,
+    },
+    /// Something else is expected of servers (`Client::set_expectations`).
+    Expected {
+        /// Targets of which something is expected beyond their host name.
+        targets: usize,
     },
     /// A certificate expires, and there is no successor yet.
     Expiring {
@@ -73,8 +78,11 @@ impl fmt::Display for Said {
             Said::Exchanged { leaf: None } => {
                 f.write_str("other certificates are in force; there is none of our own")
             }
+            Said::Expected { targets } => {
+                write!(f, "other expectations are in force, of {targets} targets")
+            }
             Said::Expiring { name, serial, left } => {
-                let left = DurationText(*left);
+                let left = Rounded(*left);
                 write!(f, "certificate {serial} ({name}) expires in {left}, no successor yet")
             }
             Said::Expired { name, serial } => {

@@ -17,6 +17,7 @@ const CALL: &str = "call";
 
 pub(super) fn fill<'a>(page: &mut Page<'a>, snapshot: &'a Snapshot, settings: &MetricsConfig) {
     for (name, service) in named(snapshot, settings) {
+        let out: u64 = service.endpoints.iter().map(|e| u64::from(e.outstanding)).sum();
         for (address, e) in endpoints(service, settings) {
             let (labels, up) = ([name, address], Count(u64::from(usable(e))));
             page.add(Id::StdHealth, [name, address, &e.cluster], up.clone());
@@ -24,6 +25,15 @@ pub(super) fn fill<'a>(page: &mut Page<'a>, snapshot: &'a Snapshot, settings: &M
             page.add(Id::LbErrors, labels, Count(e.failed_attempts));
             page.add(Id::LbActive, labels, Count(e.outstanding.into()));
             page.add(Id::LbHealth, labels, up);
+            let share = ratio(e.outstanding.into(), out).unwrap_or(0);
+            page.add(Id::LbLoad, labels, Millionths(share.into()));
+            let score = match (usable(e), e.suspect || e.consecutive_failures > 0) {
+                (false, _) => 0,
+                (true, true) => 500_000,
+                (true, false) => 1_000_000,
+            };
+            page.add(Id::LbScore, labels, Millionths(score));
+            page.add(Id::LbCircuit, labels, state(e.breaker.into()));
         }
         let well = service.endpoints.iter().filter(|e| usable(e)).count() as u64;
         for id in [Id::ModInstances, Id::MeshHealthy, Id::LbInstances] {
@@ -67,13 +77,39 @@ pub(super) fn fill<'a>(page: &mut Page<'a>, snapshot: &'a Snapshot, settings: &M
     }
 }
 
-fn mesh<'a>(page: &mut Page<'a>, name: &'a str, service: &'a ServiceSnapshot) {
-    let counted = &service.counted;
-    let state = Count(match together(service) {
+/// A breaker in the numbers of the mesh.
+fn state<'a>(phase: Phase) -> Value<'a> {
+    Count(match phase {
         Phase::Open => 0,
         Phase::HalfOpen => 1,
         Phase::Closed => 2,
-    });
+    })
+}
+
+/// What is told of instances as a whole.
+fn balanced<'a>(page: &mut Page<'a>, name: &'a str, service: &'a ServiceSnapshot) {
+    let all = service.endpoints.len() as u64;
+    let well = service.endpoints.iter().filter(|e| usable(e)).count() as u64;
+    if let Some(score) = ratio(well, all) {
+        page.add(Id::LbServiceScore, [name], Millionths(score.into()));
+    }
+    for fault in ["resolve", "connect", "connect_timeout", "tls"] {
+        if let Some(count) = service.counted.faults.get(fault) {
+            page.add(Id::LbConnectionErrors, [name, fault], Count(*count));
+        }
+    }
+    let to = |phase: Phase| {
+        let moves = service.breaker_moves.iter();
+        Count(moves.filter(|(_, to, _)| *to == phase).map(|(.., count)| count).sum())
+    };
+    page.add(Id::LbBreaks, [name], to(Phase::Open));
+    page.add(Id::LbRecoveryAttempts, [name], to(Phase::HalfOpen));
+    page.add(Id::LbRecoveries, [name], to(Phase::Closed));
+}
+
+fn mesh<'a>(page: &mut Page<'a>, name: &'a str, service: &'a ServiceSnapshot) {
+    let counted = &service.counted;
+    let state = state(together(service));
     page.add(Id::MeshState, [name], state.clone());
     page.add(Id::MeshBreaker, [name], state);
     for (status, calls, took) in [
@@ -101,6 +137,9 @@ fn mesh<'a>(page: &mut Page<'a>, name: &'a str, service: &'a ServiceSnapshot) {
     let ended = service.answered + service.failed;
     let rate = ratio(service.failed, ended).unwrap_or(0);
     page.add(Id::MeshErrorRate, [name], Millionths(rate.into()));
+    page.add(Id::MeshRecovery, [name], durations(&service.breaker_recoveries));
+    page.add(Id::RetryTime, [name, CALL], durations(&counted.repeated));
+    balanced(page, name, service);
     for (attempt, count) in &counted.repeats {
         page.add(Id::RetryAttempts, [name, CALL, attempt], Count(*count));
     }

@@ -74,7 +74,7 @@ const MESH: Option<Dialect> = Some(Dialect::Mesh);
 
 families! {
     Build Gauge Most "origin_build_info" ["version"] None, "Always 1; the version of the library.";
-    Health Gauge Least "origin_service_health_ratio" ["service"] None, "1 healthy, 0.5 degraded, 0 unhealthy; absent before the first call.";
+    Health Gauge Least "origin_service_health_ratio" ["service"] None, "1 healthy, 0.5 degraded, 0 unhealthy; absent while nobody has asked: no call, no check.";
     LastSuccess Gauge Most "origin_service_last_success_age_seconds" ["service"] None, "Time since an endpoint last answered with success; absent before the first.";
     Calls Counter Sum "origin_calls_total" ["service" "result"] None, "Calls that ended: answered, failed, abandoned by their caller.";
     InProgress Gauge Sum "origin_calls_in_progress" ["service"] None, "Calls that have begun and not ended.";
@@ -98,6 +98,8 @@ families! {
     ClusterActive Gauge Most "origin_cluster_active" ["service" "cluster"] None, "1 for the cluster that answered last.";
     ClusterPanic Gauge Most "origin_cluster_panic" ["service" "cluster"] None, "1 while too few endpoints may be used, so that all are.";
     BreakerMoves Counter Sum "origin_breaker_transitions_total" ["service" "scope" "from" "to"] None, "Changes of state of breakers, each once: of endpoints, of the service.";
+    Recovery Histogram Sum "origin_breaker_recovery_seconds" ["service"] None, "How long breakers were not closed, from opening to closing.";
+    RepeatedTime Histogram Sum "origin_repeated_call_duration_seconds" ["service"] None, "How long calls took that sent more than one request.";
     OwnBreaker Gauge Most "origin_service_breaker_state" ["service"] None, "The breaker of the service as a whole: 0 closed, 1 half-open, 2 open.";
     InFlight Gauge Sum "origin_concurrency_in_flight" ["service"] None, "Calls that hold a place of the concurrency limit.";
     Limit Gauge Sum "origin_concurrency_limit" ["service"] None, "The present concurrency limit; absent without one.";
@@ -148,9 +150,11 @@ families! {
     MeshTime Histogram Sum "circuit_breaker_request_duration_seconds" ["service" "status"] MESH, "How long calls took.";
     MeshMoves Counter Sum "circuit_breaker_state_changes_total" ["service" "from_state" "to_state"] MESH, "Changes of state of breakers.";
     MeshErrorRate Gauge Most "circuit_breaker_error_rate" ["service"] MESH, "Calls that failed of those that ended.";
+    MeshRecovery Histogram Sum "circuit_breaker_recovery_time_seconds" ["service"] MESH, "How long breakers were not closed, from opening to closing.";
     RetryAttempts Counter Sum "retry_attempts_total" ["service" "operation" "attempt"] MESH, "Requests beyond the first of a call, by their number.";
     RetrySuccess Counter Sum "retry_success_total" ["service" "operation" "attempts_needed"] MESH, "Calls answered after repeats.";
     RetryFailure Counter Sum "retry_failure_total" ["service" "operation" "error_type"] MESH, "Calls that failed after repeats.";
+    RetryTime Histogram Sum "retry_duration_seconds" ["service" "operation"] MESH, "How long calls took that sent more than one request.";
     MeshRegistrations Counter Sum "mesh_service_registrations_total" ["service"] MESH, "Own registrations that the agent has taken.";
     MeshRegistrationFailures Counter Sum "mesh_registration_failures_total" ["service" "error_type"] MESH, "Own registrations that failed.";
     MeshCalls Counter Sum "mesh_service_calls_total" ["service" "operation" "status"] MESH, "Calls that ended: success or failure.";
@@ -161,6 +165,14 @@ families! {
     LbErrors Counter Sum "load_balancer_errors_total" ["service" "instance"] MESH, "Requests that failed.";
     LbActive Gauge Sum "load_balancer_active_connections" ["service" "instance"] MESH, "Requests out.";
     LbHealth Gauge Least "load_balancer_instance_health" ["service" "instance"] MESH, "1 while it may be called, else 0.";
+    LbLoad Gauge Most "load_balancer_instance_load" ["service" "instance"] MESH, "Requests out there, of all of the service.";
+    LbScore Gauge Least "load_balancer_instance_health_score" ["service" "instance"] MESH, "1 usable, 0.5 usable and not well, 0 not usable.";
+    LbCircuit Gauge Least "load_balancer_circuit_state" ["service" "instance"] MESH, "0 open, 1 half-open, 2 closed.";
+    LbServiceScore Gauge Least "load_balancer_service_health_score" ["service"] MESH, "Instances that may be called, of all.";
+    LbConnectionErrors Counter Sum "load_balancer_connection_errors_total" ["service" "error_type"] MESH, "Requests for which there was no connection.";
+    LbBreaks Counter Sum "load_balancer_circuit_breaks_total" ["service"] MESH, "Breakers of instances that opened.";
+    LbRecoveryAttempts Counter Sum "load_balancer_recovery_attempts_total" ["service"] MESH, "Breakers of instances that let somebody find out.";
+    LbRecoveries Counter Sum "load_balancer_recovery_success_total" ["service"] MESH, "Breakers of instances that closed.";
     LbInstances Gauge Sum "load_balancer_active_instances" ["service"] MESH, "Instances that may be called.";
     HcTotal Counter Sum "health_check_total" ["service" "status"] MESH, "Active health checks, by what came of them.";
     HcFailures Counter Sum "health_check_failures_total" ["service"] MESH, "Active health checks that failed.";

@@ -206,6 +206,8 @@ fn limits<'a>(page: &mut Page<'a>, name: &'a str, service: &'a ServiceSnapshot) 
     };
     moves("endpoint", &service.breaker_moves);
     moves("service", &service.own_breaker_moves);
+    page.add(Id::Recovery, [name], durations(&service.breaker_recoveries));
+    page.add(Id::RepeatedTime, [name], durations(&service.counted.repeated));
     let limits = &service.limits;
     page.add(Id::OwnBreaker, [name], breaker(limits.breaker));
     if let Some(limit) = limits.limit {

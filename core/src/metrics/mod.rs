@@ -31,6 +31,7 @@ mod fill;
 mod histogram;
 mod page;
 mod read;
+mod recovery;
 mod statsd;
 mod tally;
 mod text;

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Histogram;
+use super::recovery::Recoveries;
 use crate::call::{DeadlineKind, Why};
 use crate::notice::{Event, Suppressed};
 use crate::outcome::{Class, Fault, Outcome};
 use crate::policy::breaker::{Transition, Trip};
 use crate::policy::health::ProbeOutcome;
 use crate::service::Overload;
+use crate::time::Time;
 
 /// Counts by a word: only those that are not zero.
 pub type Words = BTreeMap<Cow<'static, str>, u64>;
@@ -124,6 +126,8 @@ pub(crate) struct Tally {
     /// Calls that were answered by that attempt, from the second.
     answered_by: [u64; NUMBERS],
     pub(crate) failed_after_retry: u64,
+    /// How long calls took that sent more than one request.
+    pub(crate) repeated: Histogram,
     pub(crate) retries: u64,
     pub(crate) hedges: u64,
     pub(crate) rescues: u64,
@@ -198,6 +202,7 @@ impl Tally {
             repeats: words(&REPEATS, &self.repeats),
             answered_by: words(&REPEATS, &self.answered_by),
             failed_after_retry: self.failed_after_retry,
+            repeated: self.repeated,
             retries: self.retries,
             hedges: self.hedges,
             rescues: self.rescues,
@@ -230,6 +235,8 @@ pub struct Counted {
     pub answered_by: Words,
     /// Calls that ended in an error after more than one attempt.
     pub failed_after_retry: u64,
+    /// How long calls took that sent more than one request, however they ended.
+    pub repeated: Histogram,
     /// Repeats after a failure.
     pub retries: u64,
     /// Second attempts beside a slow one.
@@ -296,10 +303,17 @@ pub(crate) struct Said {
     counts: BTreeMap<Arc<str>, Names>,
     endpoints: Moves,
     service: Moves,
+    pub(crate) recoveries: Recoveries,
 }
 
 impl Said {
-    pub(crate) fn count(&mut self, service: Option<&Arc<str>>, event: &Event, from: Option<Phase>) {
+    pub(crate) fn count(
+        &mut self,
+        at: Time,
+        service: Option<&Arc<str>>,
+        event: &Event,
+        from: Option<Phase>,
+    ) {
         let full = self.counts.len() >= MOST_SAID;
         let names = match service {
             Some(service) if !full || self.counts.contains_key(service) => {
@@ -312,29 +326,30 @@ impl Said {
             Some((_, count)) => *count += 1,
             None => names.push((Cow::Borrowed(name), 1)),
         }
-        match event {
-            Event::BreakerOpened { trip, .. } => {
-                self.endpoints.count(from.unwrap_or_else(|| before(*trip)), Phase::Open);
+        let (place, from, to) = match event {
+            Event::BreakerOpened { cluster, endpoint, trip, .. } => {
+                (Some((cluster, endpoint)), from.unwrap_or_else(|| before(*trip)), Phase::Open)
             }
-            Event::BreakerHalfOpened { .. } => {
-                self.endpoints.count(from.unwrap_or(Phase::Open), Phase::HalfOpen);
+            Event::BreakerHalfOpened { cluster, endpoint } => {
+                (Some((cluster, endpoint)), from.unwrap_or(Phase::Open), Phase::HalfOpen)
             }
-            Event::BreakerClosed { .. } => {
-                self.endpoints.count(from.unwrap_or(Phase::HalfOpen), Phase::Closed);
+            Event::BreakerClosed { cluster, endpoint } => {
+                (Some((cluster, endpoint)), from.unwrap_or(Phase::HalfOpen), Phase::Closed)
             }
             Event::ServiceBreaker { change } if !change.shadow() => match change {
                 Transition::Opened { trip, .. } => {
-                    self.service.count(from.unwrap_or_else(|| before(*trip)), Phase::Open);
+                    (None, from.unwrap_or_else(|| before(*trip)), Phase::Open)
                 }
                 Transition::HalfOpened { .. } => {
-                    self.service.count(from.unwrap_or(Phase::Open), Phase::HalfOpen);
+                    (None, from.unwrap_or(Phase::Open), Phase::HalfOpen)
                 }
-                Transition::Closed { .. } => {
-                    self.service.count(from.unwrap_or(Phase::HalfOpen), Phase::Closed);
-                }
+                Transition::Closed { .. } => (None, from.unwrap_or(Phase::HalfOpen), Phase::Closed),
             },
-            _ => (),
-        }
+            _ => return,
+        };
+        let moves = if place.is_some() { &mut self.endpoints } else { &mut self.service };
+        moves.count(from, to);
+        self.recoveries.moved(at, place, from, to);
     }
 
     pub(crate) fn view(&self) -> impl Iterator<Item = EventCount> + '_ {

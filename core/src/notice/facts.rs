@@ -7,10 +7,13 @@ use crate::consul::connect::membership;
 use crate::consul::event as registry;
 use crate::consul::followed::Said;
 use crate::consul::template::renderer;
+use crate::identity;
+use crate::learned::keeper;
 use crate::policy::breaker::Transition;
 use crate::policy::health::Status;
 use crate::policy::{outlier, tiers};
 use crate::redis::{knowledge, level, link};
+use crate::s3::rotation;
 use crate::vault::event as vault;
 
 /// How loud a notice is.
@@ -107,6 +110,8 @@ impl Event {
             | Event::ServiceWatchError { .. }
             | Event::AddressRefused { .. }
             | Event::ConnectionIssue { .. }
+            | Event::Stalled { .. }
+            | Event::HandshakeFailed { .. }
             | Event::BreakerOpened { .. }
             | Event::Failover { .. }
             | Event::Switched { failback: false, .. }
@@ -144,6 +149,21 @@ impl Event {
                 | Said::FilesInForce => Level::Info,
                 _ => Level::Warn,
             },
+            Event::Identity { what } => match what {
+                identity::Said::Expired { .. } | identity::Said::TokenExpired => Level::Error,
+                identity::Said::Exchanged { .. }
+                | identity::Said::Expected { .. }
+                | identity::Said::TokenExchanged { .. } => Level::Info,
+                _ => Level::Warn,
+            },
+            Event::State { what } => match what {
+                keeper::Said::Restored { .. } | keeper::Said::Recovered { .. } => Level::Info,
+                _ => Level::Warn,
+            },
+            Event::Storage { what } => match what {
+                rotation::Event::Rotated => Level::Info,
+                _ => Level::Warn,
+            },
             Event::Vault { what } => match what {
                 vault::Event::TokenLost { .. } | vault::Event::LeaseLost { .. } => Level::Error,
                 vault::Event::TokenFailed { left, .. } if left.is_zero() => Level::Error,
@@ -177,6 +197,7 @@ impl Event {
         match self {
             Event::DiscoveryLoaded { .. }
             | Event::DiscoveryFailed { .. }
+            | Event::DiscoveryRecovered { .. }
             | Event::DiscoveryStale { .. }
             | Event::MassRemoval { .. }
             | Event::SharedLevel { .. }
@@ -194,10 +215,14 @@ impl Event {
                     Said::Defaults { .. } | Said::DefaultsRefused { .. } | Said::DefaultsFailed { .. },
             }
             | Event::Registry { .. } => Subject::Discovery,
-            Event::Consul { .. } | Event::Vault { .. } => Subject::Credentials,
-            Event::Reconfigured | Event::SharedAnswers { .. } | Event::RenderedFile { .. } => {
-                Subject::Client
-            }
+            Event::Consul { .. }
+            | Event::Vault { .. }
+            | Event::Identity { .. }
+            | Event::Storage { .. } => Subject::Credentials,
+            Event::State { .. }
+            | Event::Reconfigured
+            | Event::SharedAnswers { .. }
+            | Event::RenderedFile { .. } => Subject::Client,
             _ => Subject::Service,
         }
     }
@@ -278,6 +303,28 @@ impl Event {
                 Said::FilesFailed { .. } => "certificate_files_failed",
                 Said::FilesRefused { .. } => "certificate_files_refused",
             },
+            Event::Identity { what } => match what {
+                identity::Said::Exchanged { .. } => "certificate_in_force",
+                identity::Said::Expected { .. } => "expectations_in_force",
+                identity::Said::Expiring { .. } => "certificate_expiring",
+                identity::Said::Expired { .. } => "certificate_expired",
+                identity::Said::FilesFailed { .. } => "certificate_files_failed",
+                identity::Said::FilesRefused { .. } => "certificate_files_refused",
+                identity::Said::TokenExchanged { .. } => "service_token_exchanged",
+                identity::Said::TokenFailed { .. } => "service_token_failed",
+                identity::Said::TokenExpired => "service_token_expired",
+            },
+            Event::State { what } => match what {
+                keeper::Said::Restored { .. } => "state_restored",
+                keeper::Said::Refused { .. } => "state_refused",
+                keeper::Said::Failed { .. } => "state_failed",
+                keeper::Said::Recovered { .. } => "state_recovered",
+            },
+            Event::Storage { what } => match what {
+                rotation::Event::Rotated => "storage_credentials_exchanged",
+                rotation::Event::Unreadable { .. } => "storage_credentials_failed",
+                rotation::Event::Refused { .. } => "storage_credentials_refused",
+            },
             Event::Vault { what } => match what {
                 vault::Event::TokenAcquired { .. } => "token_acquired",
                 vault::Event::TokenRenewed { .. } => "token_renewed",
@@ -309,6 +356,7 @@ impl Event {
             Event::DiscoveryFailed { source, reason, .. } => {
                 Facts { endpoint: Some(source), error: Some(reason.clone()), ..none }
             }
+            Event::DiscoveryRecovered { source, .. } => Facts { endpoint: Some(source), ..none },
             Event::ServiceWatchError { reason, .. } => {
                 Facts { error: Some(reason.to_string()), ..none }
             }
@@ -329,6 +377,14 @@ impl Event {
             }
             Event::ConnectionIssue { cluster, endpoint, fault } => {
                 Facts { error: Some(fault.to_string()), ..at(cluster, endpoint) }
+            }
+            Event::HandshakeFailed { cluster, endpoint, reason } => {
+                Facts { error: Some(reason.to_string()), ..at(cluster, endpoint) }
+            }
+            Event::HandshakeRecovered { cluster, endpoint, .. } => at(cluster, endpoint),
+            Event::Stalled { cluster, endpoint, .. }
+            | Event::StallEnded { cluster, endpoint, .. } => {
+                Facts { cluster: Some(cluster), endpoint: endpoint.as_deref(), ..none }
             }
             Event::BreakerOpened { cluster, endpoint, trip, .. } => {
                 Facts { reason: Some(trip.to_string()), ..at(cluster, endpoint) }
@@ -364,6 +420,13 @@ impl Event {
             Event::Registry { what } => registered(what),
             Event::Vault { what } => Facts { error: vault_error(what), ..none },
             Event::Consul { what } => Facts { error: consul_error(what), ..none },
+            Event::Identity { what } => Facts { error: identity_error(what), ..none },
+            Event::State {
+                what: keeper::Said::Refused { reason } | keeper::Said::Failed { reason },
+            } => Facts { error: Some(reason.to_string()), ..none },
+            Event::Storage { what: rotation::Event::Unreadable { reason } } => {
+                Facts { error: Some(reason.to_string()), ..none }
+            }
             _ => none,
         }
     }
@@ -414,12 +477,24 @@ fn consul_error(what: &Said) -> Option<String> {
     }
 }
 
+fn identity_error(what: &identity::Said) -> Option<String> {
+    match what {
+        identity::Said::FilesFailed { reason } | identity::Said::FilesRefused { reason } => {
+            Some(reason.to_string())
+        }
+        identity::Said::TokenFailed { trouble, .. } => Some(trouble.to_string()),
+        _ => None,
+    }
+}
+
 impl Notice {
     /// The service it is about: its machine's, or the one that the event names.
     #[must_use]
     pub fn about(&self) -> Option<&str> {
         let named = match &self.event {
-            Event::DiscoveryFailed { about, .. } => about.as_ref(),
+            Event::DiscoveryFailed { about, .. } | Event::DiscoveryRecovered { about, .. } => {
+                about.as_ref()
+            }
             Event::MassRemoval { about, .. } | Event::CacheDropped { about, .. } => Some(about),
             Event::SharedLevel { what: level::Event::Mistrusted { service, .. } } => Some(service),
             Event::Registry { what } => what.service(),

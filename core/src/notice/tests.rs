@@ -120,6 +120,33 @@ fn case_000_20_the_documented_names_levels_and_targets_are_those_of_the_lines() 
         Event::Consul { what: followed::Said::FilesInForce },
         Event::Consul { what: followed::Said::FilesFailed { reason: "no".into() } },
         Event::SharedLevel { what: level::Event::WriteRefused { word: "OOM".into() } },
+        Event::DiscoveryRecovered { source: b.clone(), about: None, failures: 2, lasted: second },
+        Event::Stalled { cluster: a.clone(), endpoint: None, silence: second, usual: None },
+        Event::StallEnded { cluster: a.clone(), endpoint: Some(b.clone()), lasted: second },
+        at(&|cluster, endpoint| Event::HandshakeFailed { cluster, endpoint, reason: "no".into() }),
+        at(&|cluster, endpoint| Event::HandshakeRecovered {
+            cluster,
+            endpoint,
+            failures: 3,
+            lasted: second,
+        }),
+        Event::Identity { what: identity::Said::Exchanged { leaf: None } },
+        Event::Identity { what: identity::Said::Expected { targets: 1 } },
+        Event::Identity {
+            what: identity::Said::Expiring { name: a.clone(), serial: a.clone(), left: second },
+        },
+        Event::Identity { what: identity::Said::Expired { name: a.clone(), serial: a.clone() } },
+        Event::Identity { what: identity::Said::FilesFailed { reason: "no".into() } },
+        Event::Identity { what: identity::Said::FilesRefused { reason: "no".into() } },
+        Event::Identity { what: identity::Said::TokenExchanged { until: None } },
+        Event::Identity { what: identity::Said::TokenExpired },
+        Event::State { what: keeper::Said::Restored { services: 1, endpoints: 2, age: second } },
+        Event::State { what: keeper::Said::Refused { reason: "no".into() } },
+        Event::State { what: keeper::Said::Failed { reason: "no".into() } },
+        Event::State { what: keeper::Said::Recovered { failures: 1 } },
+        Event::Storage { what: rotation::Event::Rotated },
+        Event::Storage { what: rotation::Event::Unreadable { reason: "no".into() } },
+        Event::Storage { what: rotation::Event::Refused { field: "x".into() } },
     ];
     for event in events {
         let (level, target) = documented(event.log_name());
@@ -127,7 +154,8 @@ fn case_000_20_the_documented_names_levels_and_targets_are_those_of_the_lines() 
         assert!(level.contains(&mine), "{event:?}: {mine} is not in {level:?}");
         assert!(target.contains(event.subject().target()), "{event:?}: {target}");
         let notice = Notice { seq: 0, at: Time::ZERO, service: None, event };
-        assert!(!notice.to_string().is_empty());
+        let text = notice.to_string();
+        assert!(!text.is_empty() && !text.contains("0.0") && !text.contains("1.0s"), "{text}");
         // Changes of state are never left out.
         let state = notice.event.log_name().contains("breaker");
         assert!(!(state && notice.event.is_repeating()));

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Event, Notice, Suppressed};
-use crate::time::DurationText;
+use crate::time::Rounded;
 
 impl fmt::Display for Suppressed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,11 +24,25 @@ impl fmt::Display for Suppressed {
     }
 }
 
+/// An endpoint in its cluster, or the cluster.
+struct Place<'a>(Option<&'a str>, &'a str);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place(Some(endpoint), cluster) => write!(f, "{endpoint} ({cluster})"),
+            Place(None, cluster) => write!(f, "cluster {cluster}"),
+        }
+    }
+}
+
 impl Event {
     /// The service that it names itself, apart from that of its machine.
     pub(super) fn about(&self) -> Option<&Arc<str>> {
         match self {
-            Event::DiscoveryFailed { about, .. } => about.as_ref(),
+            Event::DiscoveryFailed { about, .. } | Event::DiscoveryRecovered { about, .. } => {
+                about.as_ref()
+            }
             Event::MassRemoval { about, .. } | Event::CacheDropped { about, .. } => Some(about),
             Event::Registry { what } => what.service(),
             _ => None,
@@ -42,6 +56,7 @@ impl Event {
         match self {
             Event::DiscoveryLoaded { .. } => "discovery_loaded",
             Event::DiscoveryFailed { .. } => "discovery_failed",
+            Event::DiscoveryRecovered { .. } => "discovery_recovered",
             Event::DiscoveryStale { .. } => "discovery_stale",
             Event::MassRemoval { .. } => "mass_removal",
             Event::SharedLevel { .. } => "shared_level",
@@ -50,6 +65,7 @@ impl Event {
             Event::Identity { .. } => "identity",
             Event::Vault { .. } => "vault",
             Event::Storage { .. } => "storage",
+            Event::State { .. } => "state",
             Event::SnapshotRestored { .. } => "snapshot_restored",
             Event::SnapshotFailed { .. } => "snapshot_failed",
             Event::ServiceWatchError { .. } => "service_watch_error",
@@ -62,6 +78,10 @@ impl Event {
             Event::AddressRefused { .. } => "address_refused",
             Event::EndpointsChanged { .. } => "endpoints_changed",
             Event::ConnectionIssue { .. } => "connection_issue",
+            Event::Stalled { .. } => "stalled",
+            Event::StallEnded { .. } => "stall_ended",
+            Event::HandshakeFailed { .. } => "handshake_failed",
+            Event::HandshakeRecovered { .. } => "handshake_recovered",
             Event::BreakerOpened { .. } => "breaker_opened",
             Event::BreakerHalfOpened { .. } => "breaker_half_opened",
             Event::BreakerClosed { .. } => "breaker_closed",
@@ -95,13 +115,21 @@ impl fmt::Display for Event {
             Event::DiscoveryFailed { source, about, reason, failures, kept, retry_in } => write!(
                 f,
                 "discovery failed ({failures} in a row) at {source}{}{}: {reason}; {}; next try in \
-                 {retry_in:.1?}",
+                 {retry_in}",
                 if about.is_some() { " for " } else { "" },
                 about.as_deref().unwrap_or_default(),
-                if *kept { "keeping the last answer" } else { "no answer yet" }
+                if *kept { "keeping the last answer" } else { "no answer yet" },
+                retry_in = Rounded(*retry_in)
+            ),
+            Event::DiscoveryRecovered { source, about, failures, lasted } => write!(
+                f,
+                "{source} answers again{}{} after {failures} failures in {}",
+                if about.is_some() { " for " } else { "" },
+                about.as_deref().unwrap_or_default(),
+                Rounded(*lasted)
             ),
             Event::DiscoveryStale { age } => {
-                write!(f, "using a stale answer of discovery, {age:.0?} old")
+                write!(f, "using a stale answer of discovery, {age} old", age = Rounded(*age))
             }
             Event::MassRemoval { about, mass } => write!(f, "{about}: {mass}"),
             Event::SharedLevel { what } => write!(f, "{what}"),
@@ -110,10 +138,12 @@ impl fmt::Display for Event {
             Event::Identity { what } => write!(f, "identity: {what}"),
             Event::Vault { what } => write!(f, "{what}"),
             Event::Storage { what } => write!(f, "{what}"),
+            Event::State { what } => write!(f, "{what}"),
             Event::SnapshotRestored { services, left_out, age } => write!(
                 f,
-                "{services} services restored from the snapshot of discovery, {age:.0?} old; \
-                 {left_out} left out"
+                "{services} services restored from the snapshot of discovery, {age} old; \
+                 {left_out} left out",
+                age = Rounded(*age)
             ),
             Event::ClusterHealthCheckFailed { minimum, error: Some(error), .. } => write!(
                 f,
@@ -128,7 +158,8 @@ impl fmt::Display for Event {
             Event::ClusterHealthy { alive, minimum, failed_for } => write!(
                 f,
                 "{alive} members are alive, {minimum} are needed; it was otherwise for \
-                 {failed_for:.1?}"
+                 {failed_for}",
+                failed_for = Rounded(*failed_for)
             ),
             Event::CacheDropped { about, why } => {
                 write!(f, "{about}: what was known is dropped: {why}")
@@ -141,13 +172,13 @@ impl fmt::Display for Event {
                 f,
                 "callback {number} ({}) failed: {reason}; called again in {}",
                 handler.word(),
-                DurationText(*retry_in)
+                Rounded(*retry_in)
             ),
             Event::ServiceWatchRecovered { handler, number, failures, behind } => write!(
                 f,
                 "callback {number} ({}) succeeded after {failures} failures in a row, {} behind",
                 handler.word(),
-                DurationText(*behind)
+                Rounded(*behind)
             ),
             Event::Registry { what } => write!(f, "{what}"),
             Event::AddressRefused { cluster, reason } => {
@@ -159,8 +190,32 @@ impl fmt::Display for Event {
             Event::ConnectionIssue { cluster, endpoint, fault } => {
                 write!(f, "connection issue at {endpoint} ({cluster}): {fault}")
             }
+            Event::Stalled { cluster, endpoint, silence, usual } => {
+                let place = Place(endpoint.as_deref(), cluster);
+                write!(f, "{place} is silent for {}", Rounded(*silence))?;
+                match usual {
+                    Some(usual) => write!(f, ", usually {}; used last", Rounded(*usual)),
+                    None => f.write_str("; used last"),
+                }
+            }
+            Event::StallEnded { cluster, endpoint, lasted } => {
+                let place = Place(endpoint.as_deref(), cluster);
+                write!(f, "{place} has answered after {}; used as before", Rounded(*lasted))
+            }
+            Event::HandshakeFailed { cluster, endpoint, reason } => {
+                write!(f, "no TLS with {endpoint} ({cluster}): {reason}")
+            }
+            Event::HandshakeRecovered { cluster, endpoint, failures, lasted } => write!(
+                f,
+                "TLS with {endpoint} ({cluster}) again after {failures} failed handshakes in {}",
+                Rounded(*lasted)
+            ),
             Event::BreakerOpened { cluster, endpoint, trip, interval } => {
-                write!(f, "breaker opened at {endpoint} ({cluster}) for {interval:.1?}: {trip}")
+                write!(
+                    f,
+                    "breaker opened at {endpoint} ({cluster}) for {interval}: {trip}",
+                    interval = Rounded(*interval)
+                )
             }
             Event::BreakerHalfOpened { cluster, endpoint } => {
                 write!(f, "breaker half-open at {endpoint} ({cluster})")

@@ -202,6 +202,7 @@ mod fake {
                     status: StatusCode::from_u16(status).unwrap(),
                     headers: http::HeaderMap::new(),
                     body: body.into(),
+                    trailers: None,
                     report: Report { service: flow.service().into(), ..Report::default() },
                 });
             }

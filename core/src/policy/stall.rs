@@ -153,6 +153,27 @@ impl Watch {
         self.troubled
     }
 
+    /// How long the trouble has lasted; `None` without one.
+    #[must_use]
+    pub fn troubled_for(&self, now: Time) -> Option<Duration> {
+        self.troubled.then(|| now.since(self.since))
+    }
+
+    /// How long the trouble lasted that was the last to begin.
+    #[must_use]
+    pub fn last_trouble(&self, now: Time) -> Duration {
+        now.since(self.since)
+    }
+
+    /// How long nothing was heard while there was something to answer.
+    #[must_use]
+    pub fn silence(&self, now: Time) -> Duration {
+        match self.out {
+            0 if self.waited_nanos > 0 => Duration::from_nanos(self.waited_nanos),
+            _ => now.since(self.quiet_since),
+        }
+    }
+
     /// An attempt goes out.
     pub fn sent(&mut self, now: Time) {
         if self.out == 0 {
@@ -201,12 +222,13 @@ impl Watch {
 
     /// An attempt of a cluster ended for lack of an answer. That is the cluster's trouble only
     /// if nobody else in it answers either.
-    pub fn silent_among(&mut self, now: Time, settings: &Settings) {
+    /// Returns whether that began a trouble.
+    pub fn silent_among(&mut self, now: Time, settings: &Settings) -> bool {
         if self.troubled || self.is_silent(now, settings) {
-            let _ = self.silent(now, settings);
-        } else {
-            self.abandoned(now);
+            return self.silent(now, settings);
         }
+        self.abandoned(now);
+        false
     }
 
     /// An attempt ended for lack of an answer: its time was up, or the call gave it up. Returns
@@ -410,10 +432,11 @@ mod tests {
         cluster.sent(ms(1_000));
         cluster.sent(ms(1_240));
         let _ = cluster.answered(ms(1_243), Duration::from_millis(3));
-        cluster.silent_among(ms(1_250), &settings);
+        assert!(!cluster.silent_among(ms(1_250), &settings));
         assert!(!cluster.troubled());
-        cluster.silent_among(ms(1_650), &settings);
-        assert!(cluster.troubled());
+        assert!(cluster.silent_among(ms(1_650), &settings), "it began");
+        assert_eq!(cluster.troubled_for(ms(1_660)), Some(Duration::from_millis(10)));
+        assert_eq!(cluster.silence(ms(1_650)), Duration::from_millis(407));
         assert_eq!(cluster.outstanding(), 0);
     }
 
@@ -427,7 +450,7 @@ mod tests {
             assert!(!cluster.troubled(), "{n}");
             cluster.sent(ms(now));
             now += 12;
-            cluster.silent_among(ms(now), &settings);
+            let _ = cluster.silent_among(ms(now), &settings);
             now += 1_000;
         }
         assert!(cluster.troubled(), "60 ms of silence with work");

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::latency::{Histogram, Quantile};
 use crate::config::field::{At, permille, scaled};
 use crate::config::{AdaptiveTimeoutConfig, ConfigError};
-use crate::time::{DurationText, nanos};
+use crate::time::{Rounded, nanos};
 
 /// The compiled [`AdaptiveTimeoutConfig`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -106,10 +106,10 @@ impl fmt::Display for Source {
                 write!(f, "as configured; {have} of the {need} calls needed to know better")
             }
             Source::Capped { percentile } => {
-                write!(f, "as configured; calls take up to {}", DurationText(*percentile))
+                write!(f, "as configured; calls take up to {}", Rounded(*percentile))
             }
             Source::Observed { percentile } => {
-                write!(f, "calls take up to {}", DurationText(*percentile))
+                write!(f, "calls take up to {}", Rounded(*percentile))
             }
         }
     }

@@ -20,7 +20,7 @@ use super::Reply;
 use crate::job::JobOutcome;
 use crate::outcome::Fault;
 use crate::rng::Pcg32;
-use crate::time::{DurationText, Time};
+use crate::time::{Rounded, Time};
 
 /// When a failing Redis is tried again. Compiled in [`super::Settings`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -108,14 +108,10 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Change::Lost { why, retry_in } => {
-                write!(f, "redis is left alone for {}: {why}", DurationText(*retry_in))
+                write!(f, "redis is left alone for {}: {why}", Rounded(*retry_in))
             }
             Change::Recovered { after, skipped } => {
-                write!(
-                    f,
-                    "redis is back after {}; {skipped} uses were skipped",
-                    DurationText(*after)
-                )
+                write!(f, "redis is back after {}; {skipped} uses were skipped", Rounded(*after))
             }
         }
     }

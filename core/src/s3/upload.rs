@@ -309,7 +309,7 @@ impl Upload {
     pub fn answered(&mut self, reply: Response, rng: &mut Pcg32) -> Result<(), Error> {
         let Some(mut out) = self.out.take() else { return Ok(()) };
         if !reply.status.is_success() {
-            let Response { status, headers, body, report } = reply;
+            let Response { status, headers, body, report, .. } = reply;
             let method = &out.request.method;
             let error = StorageError::of(method, status.as_u16(), &headers, &body);
             // To `HEAD` storage does not say why it refuses; it may be the clock.

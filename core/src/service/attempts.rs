@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::troubles::Silences;
 use super::{Service, transition};
 use crate::call::{DeadlineKind, Live, Ticket};
 use crate::metrics::ClusterTally;
@@ -49,23 +50,26 @@ impl Service {
     pub(crate) fn outrun(&mut self, now: Time, live: &Live) {
         if let Some((endpoint, tier)) = self.pool.with_tier(live.endpoint) {
             endpoint.breaker.release(live.permit);
-            endpoint.watch.silent_among(now, &self.rules.stall);
-            tier.watch.silent_among(now, &self.rules.stall);
+            let endpoint_began = endpoint.watch.silent_among(now, &self.rules.stall);
+            let tier_began = tier.watch.silent_among(now, &self.rules.stall);
             self.tally.fault(Fault::Outrun);
             self.pool.done(live.endpoint.index);
+            let silences = Silences { endpoint_began, tier_began, ..Silences::default() };
+            self.tell_silences(now, live.endpoint, silences);
             self.sync(now, live.endpoint.index);
         }
     }
 
     /// The call gave an attempt up because its endpoint has gone silent.
     pub(crate) fn gave_up(&mut self, now: Time, live: &Live) {
-        if let Some(endpoint) = self.pool.get_mut(live.endpoint) {
+        if let Some((endpoint, tier)) = self.pool.with_tier(live.endpoint) {
             endpoint.breaker.release(live.permit);
-            let _ = endpoint.watch.silent(now, &self.rules.stall);
+            let endpoint_began = endpoint.watch.silent(now, &self.rules.stall);
+            let tier_began = tier.watch.silent_among(now, &self.rules.stall);
             self.tally.fault(Fault::Stalled);
-            let tier = endpoint.tier;
             self.pool.done(live.endpoint.index);
-            self.pool.tiers[tier as usize].watch.silent_among(now, &self.rules.stall);
+            let silences = Silences { endpoint_began, tier_began, ..Silences::default() };
+            self.tell_silences(now, live.endpoint, silences);
             self.sync(now, live.endpoint.index);
         }
     }
@@ -159,14 +163,15 @@ impl Service {
         tier.tally.attempts[ClusterTally::row(class)].record(took, &self.bounds);
         let probe = kind == DeadlineKind::Probe
             && matches!(outcome, Outcome::Failed { fault: Fault::Timeout, .. });
+        let mut silences = Silences::default();
         match outcome {
             Outcome::Answered { .. } => {
-                let _ = endpoint.watch.answered(now, now.since(sent_at));
-                let _ = tier.watch.answered(now, now.since(sent_at));
+                silences.endpoint_ended = endpoint.watch.answered(now, took);
+                silences.tier_ended = tier.watch.answered(now, took);
             }
             Outcome::Failed { fault: Fault::Timeout | Fault::ConnectTimeout, .. } => {
-                let _ = endpoint.watch.silent(now, &self.rules.stall);
-                tier.watch.silent_among(now, &self.rules.stall);
+                silences.endpoint_began = endpoint.watch.silent(now, &self.rules.stall);
+                silences.tier_began = tier.watch.silent_among(now, &self.rules.stall);
             }
             Outcome::Failed { .. } => {
                 endpoint.watch.failed(now);
@@ -217,6 +222,10 @@ impl Service {
         {
             let (cluster, label) = (tier.cluster.clone(), endpoint_label(&self.pool, id));
             self.notices.push(now, Event::ConnectionIssue { cluster, endpoint: label, fault });
+        }
+        self.tell_silences(now, id, silences);
+        if matches!(outcome, Outcome::Answered { .. }) {
+            self.shaken(now, id);
         }
         if let Some(change) = change
             && let Some(endpoint) = self.pool.get(id)

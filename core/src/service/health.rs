@@ -85,6 +85,7 @@ impl Service {
                 held_for: held.map(|until| now.until(until)),
                 panic: share.panic && !share.empty,
                 explain,
+                stalled_for: tier.watch.troubled_for(now),
             }
         };
         self.pool.tiers.iter().enumerate().map(describe).collect()

@@ -9,6 +9,7 @@ mod gate;
 mod health;
 mod hearsay;
 mod learned;
+mod troubles;
 mod view;
 
 pub use control::Order;
@@ -108,6 +109,8 @@ pub struct Service {
     active: Option<u32>,
     active_since: Time,
     last_success: Option<Time>,
+    /// Endpoints with which TLS fails.
+    handshakes: troubles::Handshakes,
     /// What an earlier run has learnt of endpoints that are not known yet.
     earlier: Option<Box<learned::Earlier>>,
 }
@@ -154,6 +157,7 @@ impl Service {
             active: None,
             active_since: Time::ZERO,
             last_success: None,
+            handshakes: troubles::Handshakes::default(),
             earlier: None,
         }
     }
@@ -172,7 +176,8 @@ impl Service {
 
     /// Counts durations in these buckets. To be said before anything is counted.
     #[must_use]
-    pub fn with_bounds(self, bounds: Bounds) -> Service {
+    pub fn with_bounds(mut self, bounds: Bounds) -> Service {
+        self.notices.bounds(bounds);
         Service { bounds, ..self }
     }
 
@@ -254,6 +259,7 @@ impl Service {
         if self.earlier.is_some() {
             self.recall(now);
         }
+        self.forget_troubles();
         let total = self.pool.endpoints.iter().flatten().count();
         self.notices.push(now, Event::EndpointsChanged { added, removed, total });
     }
@@ -278,6 +284,12 @@ impl Service {
             Resolution::Absent(known) => known,
             _ => &[],
         }
+    }
+
+    /// Whether it has no endpoints: discovery has not answered yet, failed, or does not know it.
+    #[must_use]
+    pub fn is_nowhere(&self) -> bool {
+        !matches!(&self.resolution, Resolution::Found(found) if !found.is_empty())
     }
 
     /// Why discovery has no endpoints, if that is so. A call whose time ran out while a fetch was

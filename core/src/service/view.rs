@@ -83,6 +83,7 @@ impl Service {
             clusters: self.clusters(),
             breaker_moves: self.notices.moves().0,
             own_breaker_moves: self.notices.moves().1,
+            breaker_recoveries: self.notices.recoveries(),
             cache: None,
             watches: None,
         }
@@ -97,7 +98,10 @@ impl Service {
     }
 
     fn health(&self, now: Time) -> Health {
-        if self.counts.attempts == 0 {
+        // Before the first attempt only active checks can know anything.
+        let asked = self.counts.attempts > 0;
+        let known = || self.pool.iter().any(|(.., e)| e.standing() != Status::Unknown);
+        if !asked && !known() {
             return Health::Unknown;
         }
         if (0..self.pool.tiers.len()).all(|tier| self.pool.ready(tier) == 0) {
@@ -114,7 +118,8 @@ impl Service {
         // A backup that nobody needs does not make a service degraded.
         let serving = self.active.unwrap_or(0);
         let mut endpoints = self.pool.endpoints.iter().flatten().filter(|e| e.tier <= serving);
-        if self.active.is_none_or(|tier| tier > 0) || endpoints.any(troubled) {
+        let elsewhere = self.active.map_or(asked, |tier| tier > 0);
+        if elsewhere || endpoints.any(troubled) {
             return Health::Degraded;
         }
         Health::Healthy
@@ -141,10 +146,52 @@ fn endpoint_snapshot(
         health: e.standing(),
         checks: checked.map(|health| health.history().copied().collect()).unwrap_or_default(),
         suspect: e.watch.suspect(now, &rules.stall) || tier.watch.suspect(now, &rules.stall),
+        stalled_for: e.watch.troubled_for(now),
         outstanding: e.watch.outstanding(),
         latency: e.watch.latency(),
         attempts: e.attempts,
         failed_attempts: e.failed,
         last_success: e.last_success,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{CheckKind, Policy};
+    use crate::discovery::Candidate;
+    use crate::discovery::directory::Resolution;
+    use crate::job::{CheckOutcome, Poll};
+    use crate::outcome::Fault;
+    use crate::{Address, Time};
+
+    #[test]
+    fn checks_count_before_the_first_attempt() {
+        let mut policy = Policy::default();
+        policy.checks.kind = CheckKind::Tcp;
+        let rules = Rules::of(&policy, "policy").unwrap();
+        for (outcome, expected) in [
+            (CheckOutcome::Connected, Health::Healthy),
+            (CheckOutcome::Failed(Fault::Connect), Health::Unhealthy),
+        ] {
+            let mut service = Service::new("billing".into(), rules.clone(), 7);
+            let address = Address::parse("http://10.0.0.1:80").unwrap();
+            let candidate = Candidate::new("alpha".into(), Place::Local, address);
+            service.resolve(Time::ZERO, Resolution::Found(vec![candidate]));
+            let mut now = Time::ZERO;
+            assert_eq!(service.snapshot(now).health, Health::Unknown, "nobody has asked");
+            // As many as it takes to be sure.
+            for _ in 0..10 {
+                now = match service.poll_check(now) {
+                    Poll::Run(check) => {
+                        service.check_done(now, check.id, &outcome);
+                        now
+                    }
+                    Poll::Wait(at) => at,
+                };
+            }
+            let snapshot = service.snapshot(now);
+            assert_eq!((snapshot.health, snapshot.attempts), (expected, 0));
+        }
     }
 }

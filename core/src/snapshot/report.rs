@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Health, ServiceSnapshot, Snapshot};
 use crate::discovery::SourceKind;
 use crate::policy::breaker::State;
-use crate::time::{DurationText, Time};
+use crate::time::{Rounded, Time};
 use crate::vault::keeper::Stage;
 
 /// How well it is.
@@ -109,7 +109,7 @@ impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Wrong::ServiceDown { service, retry_in: Some(span) } => {
-                let span = DurationText(*span);
+                let span = Rounded(*span);
                 write!(f, "{service}: no endpoint may be called; next try in {span}")
             }
             Wrong::ServiceDown { service, retry_in: None } => {
@@ -126,7 +126,7 @@ impl fmt::Display for Wrong {
                 let (kind, about) = (kind.word(), service.as_deref().unwrap_or("all services"));
                 write!(f, "discovery by {kind} of {about} failed {failures} times in a row; ")?;
                 match age {
-                    Some(age) => write!(f, "an answer {} old is used", DurationText(*age)),
+                    Some(age) => write!(f, "an answer {} old is used", Rounded(*age)),
                     None => f.write_str("nothing is known"),
                 }
             }
@@ -136,7 +136,7 @@ impl fmt::Display for Wrong {
             }
             Wrong::NoVaultToken { auth } => write!(f, "no token for Vault by {auth}"),
             Wrong::VaultTokenEnds { auth, ends_in } => {
-                let ends_in = DurationText(*ends_in);
+                let ends_in = Rounded(*ends_in);
                 write!(f, "the token for Vault by {auth} ends in {ends_in} and is not renewed")
             }
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Next, VaultError};
 use crate::outcome::Fault;
-use crate::time::{DurationText, Time};
+use crate::time::{Rounded, Time};
 
 /// Events kept until they are taken; the oldest fall out.
 pub const KEPT: usize = 256;
@@ -262,7 +262,7 @@ impl What {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let span = |span: &Duration| DurationText(*span);
+        let span = |span: &Duration| Rounded(*span);
         match self {
             Event::TokenAcquired { lease, .. } if lease.is_zero() => {
                 f.write_str("vault: there is a token that does not expire")

@@ -13,6 +13,8 @@ use origin_core::discovery::directory::Resolution;
 use origin_core::discovery::{Candidate, Place};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::policy::breaker::State;
+use origin_core::policy::health::Status;
+use origin_core::snapshot::EndpointSnapshot;
 use origin_core::{Action, Address, Call, CallSpec, EndpointId, Event, Service, Time, Verdict};
 
 /// Endpoints in clusters `c0`, `c1`, … of these sizes; `c0` is the local one.
@@ -195,7 +197,7 @@ impl Bench {
     fn step(&mut self, number: usize, event: Event) {
         let (now, tick) = (self.now, self.tick());
         let max = self.service.rules().max_attempts;
-        let ready = self.ready_labels();
+        let (ready, out) = self.ready_labels();
         let track = &mut self.calls[number];
         track.steps += 1;
         assert!(track.steps < 100, "endless: {track:?}");
@@ -232,7 +234,9 @@ impl Bench {
                 let repeated = track.path.contains(&label);
                 assert!(!same || repeated == (why == Choice::Again), "{why:?} {track:?}");
                 if repeated && same {
-                    let fresh = ready.iter().find(|label| !track.path.contains(label));
+                    let fresh = ready
+                        .iter()
+                        .find(|label| !track.path.contains(label) && !out.contains(label));
                     assert_eq!(fresh, None, "an untried one was ready: {track:?}");
                 }
                 track.path.push(label);
@@ -261,7 +265,10 @@ impl Bench {
         self.judge();
     }
 
-    fn ready_labels(&mut self) -> Vec<(Arc<str>, Arc<str>)> {
+    /// Those whose breakers let somebody through, and those that are ejected or found unhealthy,
+    /// which is no breaker's matter.
+    #[allow(clippy::type_complexity)]
+    fn ready_labels(&mut self) -> (Vec<(Arc<str>, Arc<str>)>, Vec<(Arc<str>, Arc<str>)>) {
         let permits = self.service.rules().breaker.half_open_permits;
         let limit = permits.max(self.service.rules().breaker.half_open_successes);
         let ready = |state: State| match state {
@@ -270,8 +277,13 @@ impl Bench {
             State::HalfOpen { out, successes, .. } => out < permits && out + successes < limit,
         };
         let snapshot = self.service.snapshot(self.now);
-        let endpoints = snapshot.endpoints.into_iter().filter(|e| ready(e.breaker));
-        endpoints.map(|e| (e.cluster, e.address)).collect()
+        let label = |e: &EndpointSnapshot| (e.cluster.clone(), e.address.clone());
+        let out = |e: &&EndpointSnapshot| {
+            e.ejected_for.is_some() || matches!(e.health, Status::Unhealthy | Status::Degraded)
+        };
+        let known = &snapshot.endpoints;
+        let ready = known.iter().filter(|e| ready(e.breaker)).map(label).collect();
+        (ready, known.iter().filter(out).map(label).collect())
     }
 
     /// What holds between any two steps.

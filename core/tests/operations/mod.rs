@@ -35,7 +35,7 @@ pub(crate) fn whole(
 ) -> Result<Object, Error> {
     let (mut download, mut rng) = (download?.collect(1 << 20), Pcg32::new(1, 1));
     loop {
-        let Response { status, headers, body, report } = send(download.request())?;
+        let Response { status, headers, body, report, .. } = send(download.request())?;
         let then = match download.opened(status, &headers) {
             Opened::Refused => download
                 .refused(status, &headers, &body, &mut rng)
@@ -204,6 +204,7 @@ pub(crate) mod fake {
                 status: http::StatusCode::from_u16(*status).unwrap(),
                 headers: http::HeaderMap::new(),
                 body: body.clone().into(),
+                trailers: None,
                 report: Report { service: service.into(), ..Report::default() },
             }
         }

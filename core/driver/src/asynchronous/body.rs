@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ::hyper::body::Incoming;
 use bytes::{Bytes, BytesMut};
 use futures_lite::future::or;
+use http::HeaderMap;
 use http_body_util::BodyExt;
 use origin_core::call::Ticket;
 use origin_core::outcome::Fault;
@@ -16,12 +17,13 @@ use crate::hub::{Hub, Slot, lock};
 use crate::hyper::body_fault;
 use crate::runtime::Runtime;
 
-/// Reads a whole body of at most `limit` bytes. The body is used where the future keeps it; an
+/// Reads a whole body of at most `limit` bytes, and what comes after it, which hyper bounds as it
+/// does heads. The body is used where the future keeps it; an
 /// `async fn` would keep it twice.
 pub(super) fn collect(
     mut body: Incoming,
     limit: u64,
-) -> impl Future<Output = Result<Bytes, Fault>> + Send {
+) -> impl Future<Output = Result<(Bytes, Option<Box<HeaderMap>>), Fault>> + Send {
     use http_body::Body as _;
     async move {
         if body.size_hint().lower() > limit {
@@ -29,8 +31,15 @@ pub(super) fn collect(
         }
         let mut first = Bytes::new();
         let mut whole = BytesMut::new();
+        let mut trailers = None;
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|e| body_fault(&e))?.into_data() else { continue };
+            let data = match frame.map_err(|e| body_fault(&e))?.into_data() {
+                Ok(data) => data,
+                Err(other) => {
+                    trailers = other.into_trailers().ok().map(Box::new);
+                    continue;
+                }
+            };
             let before = if whole.is_empty() { first.len() } else { whole.len() };
             if (before + data.len()) as u64 > limit {
                 return Err(Fault::BodyTooLarge);
@@ -45,7 +54,7 @@ pub(super) fn collect(
                 whole.extend_from_slice(&data);
             }
         }
-        Ok(if whole.is_empty() { first } else { whole.freeze() })
+        Ok((if whole.is_empty() { first } else { whole.freeze() }, trailers))
     }
 }
 

@@ -141,7 +141,13 @@ pub(crate) fn response<R: Runtime>(
 ) -> Response {
     let report = flight.report();
     let (head, body) = answer.into_parts();
-    Response { status: head.status, headers: head.headers, body: body.whole, report }
+    Response {
+        status: head.status,
+        headers: head.headers,
+        body: body.whole,
+        trailers: body.trailers,
+        report,
+    }
 }
 
 /// One call whose body is left to the caller.
@@ -167,6 +173,7 @@ pub async fn stream<R: AsyncRuntime>(
 #[derive(Default)]
 pub(crate) struct Content {
     whole: Bytes,
+    trailers: Option<Box<HeaderMap>>,
     open: Option<Incoming>,
 }
 
@@ -376,10 +383,11 @@ fn exchange<R: AsyncRuntime>(
     async move {
         let (head, body) = exchange.await?.into_parts();
         let content = match whole {
-            Whole::Leave => Content { whole: Bytes::new(), open: Some(body) },
+            Whole::Leave => Content { open: Some(body), ..Content::default() },
             Whole::Collect => {
-                let whole = collect(body, limit).await.map_err(|fault| (fault, Sent::Maybe))?;
-                Content { whole, open: None }
+                let whole = collect(body, limit).await;
+                let (whole, trailers) = whole.map_err(|fault| (fault, Sent::Maybe))?;
+                Content { whole, trailers, open: None }
             }
         };
         Ok(http::Response::from_parts(head, content))
@@ -513,7 +521,7 @@ pub(crate) async fn perform<R: AsyncRuntime>(
     let exchange = async {
         let (head, body) =
             runtime.exchange(request).await.map_err(|(fault, _)| fault)?.into_parts();
-        let body = collect(body, max_body as u64).await?;
+        let (body, _) = collect(body, max_body as u64).await?;
         Ok(JobOutcome::Answered { status: head.status.as_u16(), headers: head.headers, body })
     };
     let limit = async {

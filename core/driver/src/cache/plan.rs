@@ -203,6 +203,12 @@ impl<R: Runtime> Flight<R> {
     /// The answer to `only-if-cached` (RFC 9111 §5.2.1.7).
     fn not_cached(&mut self, now: Time) -> Response {
         let (headers, body) = (HeaderMap::new(), bytes::Bytes::new());
-        Response { status: StatusCode::GATEWAY_TIMEOUT, headers, body, report: self.unmade(now) }
+        Response {
+            status: StatusCode::GATEWAY_TIMEOUT,
+            headers,
+            body,
+            trailers: None,
+            report: self.unmade(now),
+        }
     }
 }

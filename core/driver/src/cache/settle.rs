@@ -156,6 +156,7 @@ pub(super) fn plain(answer: Answer) -> Response {
         status: StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK),
         headers: answer.headers,
         body: answer.body,
+        trailers: None,
         report: Report::default(),
     }
 }

@@ -47,7 +47,7 @@ impl fmt::Display for Heard {
 /// How far the machines of a client were read: those that are not services, then services.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cursor {
-    machines: [u64; 8],
+    machines: [u64; 9],
     services: BTreeMap<Arc<str>, u64>,
 }
 
@@ -103,7 +103,7 @@ impl<R: Runtime> Hub<R> {
     fn read_on(&self, cursor: &mut Cursor, skip: bool) -> Vec<Heard> {
         let mut read = Read { all: Vec::new(), skip };
         let Cursor {
-            machines: [directory, second, following, desk, vault, agents, own, storage],
+            machines: [directory, second, following, desk, vault, agents, own, storage, kept],
             services,
         } = cursor;
         if let Some(machine) = &self.directory {
@@ -124,6 +124,9 @@ impl<R: Runtime> Hub<R> {
         }
         read.machine(&self.own.desk, own, None);
         read.machine(&self.storage.rotation, storage, None);
+        if let Some(machine) = &self.kept {
+            read.machine(machine, kept, None);
+        }
         let slots: Vec<_> = {
             let slots = self.read_slots();
             let moved = slots.values().filter(|slot| {

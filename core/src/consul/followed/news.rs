@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::consul::connect::membership;
 use crate::consul::entries::Suggestion;
 use crate::identity::files::Content;
-use crate::time::DurationText;
+use crate::time::{DurationText, Rounded};
 
 /// What has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,7 +86,11 @@ impl fmt::Display for Said {
                 write!(f, "defaults of consul for {service} cannot be used: {reason}")
             }
             Said::DefaultsFailed { reason, retry_in } => {
-                write!(f, "defaults of consul cannot be read: {reason}; next try in {retry_in:.1?}")
+                write!(
+                    f,
+                    "defaults of consul cannot be read: {reason}; next try in {retry_in}",
+                    retry_in = Rounded(*retry_in)
+                )
             }
             Said::FilesInForce => f.write_str("other certificates towards consul are in force"),
             Said::FilesFailed { reason } => {

@@ -15,6 +15,7 @@ use crate::consul::kv::{self, Key};
 use crate::consul::settings::Settings;
 use crate::consul::wire::{Api, Head};
 use crate::job::JobOutcome;
+use crate::time::Rounded;
 
 /// Most questions of one rendering: `range services` asks about each of them.
 pub(super) const MOST_ASKED: usize = 4_096;
@@ -68,7 +69,10 @@ pub(super) fn take(
     let bad = |error: ConsulError| Failure::Consul(error.to_string().into());
     let head = Head::of(&headers);
     if let Some(excess) = head.too_stale(settings) {
-        let text = format!("the server was without a leader for {excess:.1?} too long");
+        let text = format!(
+            "the server was without a leader for {excess} too long",
+            excess = Rounded(excess)
+        );
         return Err(Failure::Consul(text.into()));
     }
     match ask {

@@ -29,7 +29,7 @@ use crate::consul::settings::{Settings as Consul, Tokens};
 use crate::consul::wire::Api;
 use crate::job::{Job, JobId, JobOutcome, Poll, Work};
 use crate::outcome::Fault;
-use crate::time::Time;
+use crate::time::{Rounded, Time};
 
 /// Files that are rendered at the same time.
 const ABREAST: usize = 4;
@@ -130,7 +130,11 @@ impl fmt::Display for Event {
         match self {
             Event::Written { file, bytes } => write!(f, "{file} rendered: {bytes} bytes"),
             Event::Failed { file, why, retry_in } => {
-                write!(f, "{file} cannot be rendered and stays: {why}; next try in {retry_in:.1?}")
+                write!(
+                    f,
+                    "{file} cannot be rendered and stays: {why}; next try in {retry_in}",
+                    retry_in = Rounded(*retry_in)
+                )
             }
             Event::Recovered { file } => write!(f, "{file} can be rendered again; it is the same"),
         }

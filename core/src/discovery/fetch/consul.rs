@@ -17,7 +17,7 @@ use crate::job::{JobOutcome, Poll, Work};
 use crate::outcome::Fault;
 use crate::redis::Variant;
 use crate::rng::Pcg32;
-use crate::time::Time;
+use crate::time::{Rounded, Time};
 
 /// What is asked of Consul about one service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -216,7 +216,8 @@ impl ConsulFetch {
         };
         if let Some(excess) = head.too_stale(&consul.settings) {
             return odd(&format!(
-                "the server has been without contact to the leader for {excess:.1?} too long"
+                "the server has been without contact to the leader for {excess} too long",
+                excess = Rounded(excess)
             ));
         }
         // A server that was left behind knows of nothing, and says so with the same words as one

@@ -134,7 +134,7 @@ mod tests {
         };
         let report = Report { attempts: vec![attempt], ..Report::default() };
         let status = StatusCode::from_u16(status).unwrap();
-        Response { status, headers, body: bytes::Bytes::new(), report }
+        Response { status, headers, body: bytes::Bytes::new(), trailers: None, report }
     }
 
     #[test]

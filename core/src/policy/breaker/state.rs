@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::{DurationText, Time};
+use crate::time::{DurationText, Rounded, Time};
 
 /// The state that admission depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -133,7 +133,7 @@ impl fmt::Display for Transition {
                 f.write_str("opened until further notice: forced open")
             }
             Transition::Opened { trip, interval, .. } => {
-                write!(f, "opened for {interval:.1?}: {trip}")
+                write!(f, "opened for {interval}: {trip}", interval = Rounded(*interval))
             }
             Transition::HalfOpened { .. } => f.write_str("half-opened"),
             Transition::Closed { .. } => f.write_str("closed"),

@@ -228,7 +228,7 @@ fn several_failures_may_be_allowed_in_half_open() {
 fn case_x_10_shadow_reports_what_it_would_do_and_refuses_nothing() {
     let mut b = Bench::new(|p| p.mode = Mode::Shadow);
     let opened = b.results(s(0), &[(Class::Failure, 5)]).unwrap();
-    assert!(opened.shadow() && opened.to_string().starts_with("would have opened for 1.0s: 5"));
+    assert!(opened.shadow() && opened.to_string().starts_with("would have opened for 1s: 5"));
     let passed = b.permit(s(0)).unwrap();
     assert!(!passed.counted());
     assert_eq!(b.record(s(0), passed, Class::Success), None, "an open breaker sees no results");
@@ -325,7 +325,7 @@ fn case_001_32_a_call_as_a_scope_counts_like_one() {
     let until = s(1).plus(MS);
     assert_eq!(call(&mut b, s(1), Class::Success), Err(Refusal::Open { until }), "001-22: not run");
     assert_eq!(call(&mut b, s(2), Class::Success), Ok(3));
-    assert_eq!(changes, ["opened for 1.0s: 2 failures in a row", "half-opened", "closed"]);
+    assert_eq!(changes, ["opened for 1s: 2 failures in a row", "half-opened", "closed"]);
 }
 
 #[test]

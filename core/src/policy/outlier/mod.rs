@@ -40,7 +40,7 @@ pub use settings::Settings;
 pub use stats::RateNumbers;
 
 use crate::rng::Pcg32;
-use crate::time::{DurationText, Time, nanos};
+use crate::time::{Rounded, Time, nanos};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Bucket {
@@ -446,7 +446,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Change::Ejected { reason, interval } => {
-                write!(f, "ejected for {}: {reason}", DurationText(interval))
+                write!(f, "ejected for {}: {reason}", Rounded(interval))
             }
             Change::Spared { reason, mercy: Mercy::NotEnforced { enforcing } } => {
                 write!(f, "not ejected, enforced at {enforcing} %: {reason}")

@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::field::At;
 use crate::config::{ConfigError, QueueConfig};
-use crate::time::Time;
+use crate::time::{Rounded, Time};
 use line::{Entry, Line};
 
 /// A checked [`QueueConfig`], integers only.
@@ -174,12 +174,14 @@ impl fmt::Display for Shed {
                 };
                 write!(f, "displaced in the queue by a {by} call")
             }
-            Shed::Deadline { waited } => write!(f, "deadline after {waited:?} in the queue"),
+            Shed::Deadline { waited } => {
+                write!(f, "deadline after {} in the queue", Rounded(*waited))
+            }
             Shed::Aged { waited, standing: true } => {
-                write!(f, "shed after {waited:?} in a queue that stands")
+                write!(f, "shed after {} in a queue that stands", Rounded(*waited))
             }
             Shed::Aged { waited, standing: false } => {
-                write!(f, "shed after {waited:?} in the queue")
+                write!(f, "shed after {} in the queue", Rounded(*waited))
             }
             Shed::Gone => write!(f, "not in the queue"),
         }

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::field::{At, scaled};
 use crate::config::{ConfigError, RateConfig, RateMode};
-use crate::time::{DurationText, Time, nanos};
+use crate::time::{DurationText, Rounded, Time, nanos};
 use adapt::Adapt;
 use pace::Pace;
 
@@ -164,7 +164,8 @@ impl fmt::Display for RateLimited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RateLimited { wait, interval, lowered, .. } = self;
         let why = if *lowered { ", lowered because the peer throttled" } else { "" };
-        write!(f, "rate limit of one per {interval:?}{why}: next permit in {wait:?}")
+        let (interval, wait) = (Rounded(*interval), Rounded(*wait));
+        write!(f, "rate limit of one per {interval}{why}: next permit in {wait}")
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Cause, TierHealth};
-use crate::time::{DurationText, Time};
+use crate::time::{Rounded, Time};
 
 /// A change, reported exactly once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub enum Change {
         tier: u8,
         /// Until when, if it stays usable.
         until: Time,
+        /// How long that is from when it became usable.
+        wait: Duration,
     },
     /// A tier other than the first choice begins to get a share of the load.
     Spilling {
@@ -83,12 +85,11 @@ impl fmt::Display for Change {
                 health.healthy, health.total
             ),
             Change::Failback { from, to, cause, after } => {
-                let after = DurationText(after);
+                let after = Rounded(after);
                 write!(f, "failback from tier {from} to {to} after {after}: {cause}")
             }
-            Change::Held { tier, until } => {
-                let until = until.as_millis();
-                write!(f, "tier {tier} is usable again and held back until {until} ms")
+            Change::Held { tier, wait, .. } => {
+                write!(f, "tier {tier} is usable again and held back for {}", Rounded(wait))
             }
             Change::Spilling { tier, percent, active_can } => write!(
                 f,

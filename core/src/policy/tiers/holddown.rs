@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Settings;
 use super::load::MOST_TIERS;
-use crate::time::{DurationText, Time, nanos};
+use crate::time::{Rounded, Time, nanos};
 
 /// What is known about a tier as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -307,7 +307,7 @@ impl fmt::Display for Cause {
             Cause::FirstUse => f.write_str("usable for the first time"),
             Cause::Free => f.write_str("usable again, and a failback was free"),
             Cause::Waited { usable_for } => {
-                write!(f, "usable again for {}", DurationText(*usable_for))
+                write!(f, "usable again for {}", Rounded(*usable_for))
             }
             Cause::Rescue => f.write_str("no lower tier is usable"),
         }

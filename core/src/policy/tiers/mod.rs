@@ -207,7 +207,8 @@ impl Tiers {
     fn tell(&mut self, standing: Standing, settings: &Settings, mut report: impl FnMut(Change)) {
         for tier in bits(standing.held & !self.held) {
             if let Err(held) = self.first_choice.allowed(usize::from(tier), settings) {
-                report(Change::Held { tier, until: held.until });
+                let wait = held.since.until(held.until);
+                report(Change::Held { tier, until: held.until, wait });
             }
         }
         self.held = standing.held;

@@ -65,7 +65,10 @@ fn a_flapping_cluster_is_held_back_and_the_line_says_so() {
     let (up, down) = ([(2, 2), (2, 2)], [(0, 2), (2, 2)]);
     let _ = b.health(0, &up);
     let _ = b.health(1, &down);
-    assert_eq!(b.health(2, &up), [Change::Held { tier: 0, until: s(12) }]);
+    assert_eq!(
+        b.health(2, &up),
+        [Change::Held { tier: 0, until: s(12), wait: Duration::from_secs(10) }]
+    );
     assert_eq!((b.loads(), b.tiers.active()), (vec![0, 100], Some(1)));
     let line = b.tiers.explain(0, &b.settings).to_string();
     assert_eq!(
@@ -191,7 +194,7 @@ proptest! {
                         active = to;
                         spilling &= !(1 << to);
                     }
-                    Change::Held { tier, until } => {
+                    Change::Held { tier, until, .. } => {
                         prop_assert!(until > s(now));
                         held |= 1 << tier;
                     }

@@ -17,7 +17,7 @@ use crate::request::{AttemptReport, Report, Response};
 /// # Errors
 /// [`Error::Storage`]: the parts may still be there.
 pub fn aborted(reply: Response) -> Result<(), Error> {
-    let Response { status, headers, body, report } = reply;
+    let Response { status, headers, body, report, .. } = reply;
     if status.is_success() {
         return Ok(());
     }

@@ -191,7 +191,7 @@ impl Server {
         let headers: HeaderMap = tag.map(|tag| (http::header::ETAG, tag)).into_iter().collect();
         let report = Report { attempts, ..Report::default() };
         let status = StatusCode::from_u16(status).unwrap();
-        Ok(Response { status, headers, body: body.into(), report })
+        Ok(Response { status, headers, body: body.into(), trailers: None, report })
     }
 }
 

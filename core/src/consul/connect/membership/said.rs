@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::time::Rounded;
 use serde::{Deserialize, Serialize};
 
 /// One of the two things that are watched.
@@ -73,17 +74,26 @@ impl fmt::Display for Said {
         match self {
             Said::InForce { service, serial, roots, left } => write!(
                 f,
-                "connect: certificate {serial} of {service} in force for {left:.0?}, with {roots} \
-                 roots"
+                "connect: certificate {serial} of {service} in force for {left}, with {roots} \
+                 roots",
+                left = Rounded(*left)
             ),
             Said::Expiring { serial, left } => {
-                write!(f, "connect: certificate {serial} expires in {left:.0?}, no successor yet")
+                write!(
+                    f,
+                    "connect: certificate {serial} expires in {left}, no successor yet",
+                    left = Rounded(*left)
+                )
             }
             Said::Expired { serial } => {
                 write!(f, "connect: certificate {serial} has expired, calls in the mesh fail")
             }
             Said::Failed { part, reason, retry_in } => {
-                write!(f, "connect: {part} cannot be read: {reason}; next try in {retry_in:.1?}")
+                write!(
+                    f,
+                    "connect: {part} cannot be read: {reason}; next try in {retry_in}",
+                    retry_in = Rounded(*retry_in)
+                )
             }
             Said::Refused { reason } => {
                 write!(f, "connect: what was read cannot be used: {reason}")

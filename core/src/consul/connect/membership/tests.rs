@@ -102,7 +102,7 @@ fn case_003_35_roots_and_leaf_come_into_force_together() {
     assert!(rig.machine.in_force().is_none());
     assert!(rig.done(0, one, Answer::Roots(Some(5), roots("d", &[1]))));
     assert_eq!(rig.serial().as_deref(), Some("one"));
-    assert_eq!(rig.said(), ["connect: certificate one of web in force for 259200s, with 1 roots"]);
+    assert_eq!(rig.said(), ["connect: certificate one of web in force for 3d, with 1 roots"]);
     // The same again is no change, and another root is.
     let one = rig.asked(1);
     assert!(!rig.done(1, one, Answer::Roots(Some(6), roots("d", &[1]))));
