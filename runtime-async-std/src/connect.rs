@@ -52,16 +52,28 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let tls = (uri.scheme() == Some(&Scheme::HTTPS)).then(|| self.tls.clone());
-        Box::pin(connect(uri, tls))
+        Box::pin(async move {
+            let host = uri.host().ok_or(ConnectError { fault: Fault::NotHttp })?;
+            // A URL writes IPv6 in brackets; neither resolver nor certificate knows them.
+            let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+            let Some(tls) = tls else {
+                return connect(host, uri.port_u16().unwrap_or(80), None).await;
+            };
+            let port = uri.port_u16().unwrap_or(443);
+            match connect(host, port, Some(&tls)).await {
+                Err(_) if tls.once_more(host, port) => connect(host, port, Some(&tls)).await,
+                link => link,
+            }
+        })
     }
 }
 
-async fn connect(uri: Uri, tls: Option<Arc<Tls>>) -> Result<Watched<Link>, ConnectError> {
+async fn connect(
+    host: &str,
+    port: u16,
+    tls: Option<&Arc<Tls>>,
+) -> Result<Watched<Link>, ConnectError> {
     let because = |fault| ConnectError { fault };
-    let host = uri.host().ok_or(because(Fault::NotHttp))?;
-    // A URL writes IPv6 in brackets; neither resolver nor certificate knows them.
-    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
     let addresses = resolve(host, port).await.map_err(|_| because(Fault::Resolve))?;
     if addresses.is_empty() {
         return Err(because(Fault::Resolve));

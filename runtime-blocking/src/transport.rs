@@ -20,11 +20,10 @@ use origin_driver::{
     TlsFailure, Upload, Warmed,
 };
 use ureq::config::{AutoHeaderValue, Config};
-use ureq::unversioned::transport::Connector;
 use ureq::{Agent, AsSendBody, BodyReader};
 
-use crate::secure::Secure;
-use crate::wire::{self, Dial, Edge, Exchange, Later, Unconnected};
+use crate::connect::Connect;
+use crate::wire::{self, Edge, Exchange, Later, Unconnected};
 
 /// Far enough to be never, near enough for every platform's clock and socket options.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -274,7 +273,7 @@ fn config(shape: &Shape) -> Config {
 
 /// An agent with a pool of its own.
 fn agent(config: Config, tls: Arc<Tls>) -> Agent {
-    Agent::with_parts(config, Edge(().chain(Dial).chain(Secure(tls))), Later)
+    Agent::with_parts(config, Edge(Connect::new(tls)), Later)
 }
 
 /// What ureq's error means, given whether anything had been written to the connection.

@@ -50,24 +50,35 @@ impl Service<Uri> for Connector {
             let tcp = self.tcp.call(uri);
             return Box::pin(async { Ok(Watched::new(MaybeHttpsStream::Http(tcp.await?), None)) });
         }
-        let port = uri.port_u16().unwrap_or(443);
-        let secured = match self.tls.target(uri.host().unwrap_or_default(), port) {
-            Ok(secured) => secured,
-            Err(fault) => return Box::pin(async move { Err(ConnectError { fault }.into()) }),
-        };
-        let name = Arc::new(FixedServerNameResolver::new(secured.name));
-        let mut https = HttpsConnector::new(self.tcp.clone(), secured.config, true, name);
-        let (connect, watch) = (https.call(uri), secured.watch);
+        let (tcp, tls) = (self.tcp.clone(), self.tls.clone());
         Box::pin(async move {
-            match connect.await {
-                Ok(stream) => Ok(Watched::new(stream, Some(watch))),
-                Err(error) => {
-                    if let Some(cause) = tls::cause(&*error) {
-                        watch.note(cause);
-                    }
-                    Err(error)
-                }
+            let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(443));
+            match secured(&tcp, &tls, &uri).await {
+                Err(_) if tls.once_more(host, port) => secured(&tcp, &tls, &uri).await,
+                stream => stream,
             }
         })
+    }
+}
+
+/// A secured connection to the origin of `uri`.
+async fn secured(
+    tcp: &HttpConnector,
+    tls: &Arc<Tls>,
+    uri: &Uri,
+) -> Result<Watched<MaybeHttpsStream<TokioIo<TcpStream>>>, BoxError> {
+    let port = uri.port_u16().unwrap_or(443);
+    let secured = tls.target(uri.host().unwrap_or_default(), port);
+    let secured = secured.map_err(|fault| ConnectError { fault })?;
+    let name = Arc::new(FixedServerNameResolver::new(secured.name));
+    let mut https = HttpsConnector::new(tcp.clone(), secured.config, true, name);
+    match https.call(uri.clone()).await {
+        Ok(stream) => Ok(Watched::new(stream, Some(secured.watch))),
+        Err(error) => {
+            if let Some(cause) = tls::cause(&*error) {
+                secured.watch.note(cause);
+            }
+            Err(error)
+        }
     }
 }

@@ -66,6 +66,8 @@ mod safety;
 mod scenarios;
 #[path = "conformance/service_token.rs"]
 mod service_token;
+#[path = "conformance/sessions.rs"]
+mod sessions;
 #[path = "conformance/soak.rs"]
 mod soak;
 #[path = "conformance/stage.rs"]
