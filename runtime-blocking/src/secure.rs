@@ -95,19 +95,6 @@ impl SecureWire {
     }
 }
 
-impl SecureWire {
-    /// Takes in what the peer has said before the connection broke. Only reading: who wrote first
-    /// would meet the break again.
-    fn last_words(&mut self) -> io::Result<()> {
-        let StreamOwned { conn, sock } = &mut self.stream;
-        while matches!(conn.read_tls(sock), Ok(1..)) {
-            conn.process_new_packets()
-                .map_err(|cause| io::Error::new(io::ErrorKind::InvalidData, cause))?;
-        }
-        Ok(())
-    }
-}
-
 impl fmt::Debug for SecureWire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SecureWire({:?})", self.watch)
@@ -123,13 +110,7 @@ impl Transport for SecureWire {
         self.stream.sock.set_timeout(timeout);
         let output = self.buffers.output().get(..amount).unwrap_or_default();
         let written = self.stream.write_all(output);
-        written.map_err(|error| {
-            // A refusal may have arrived before; the broken pipe is only its echo.
-            match self.last_words() {
-                Err(first) if !self.answered => self.told(first),
-                _ => self.told(error),
-            }
-        })
+        written.map_err(|error| self.told(error))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {

@@ -141,7 +141,7 @@ impl Connector for Dial {
         stream.set_nodelay(details.config.no_delay()).map_err(|_| unconnected(Fault::Connect))?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-        Ok(Some(Wire { stream, buffers, read_limit: None, write_limit: None }))
+        Ok(Some(Wire { stream, buffers, read_limit: None, write_limit: None, broken: None }))
     }
 }
 
@@ -173,6 +173,9 @@ pub(crate) struct Wire {
     /// The limits the socket has: setting one is a system call, and most are the same as before.
     read_limit: Option<Duration>,
     write_limit: Option<Duration>,
+    /// What a write has met although the peer had answered: nothing is written any more, and this
+    /// is what there is when the answer has been read.
+    broken: Option<io::Error>,
 }
 
 /// A span in whole milliseconds, rounded up. Requests with the same deadline then have the same
@@ -204,6 +207,30 @@ impl Wire {
     }
 }
 
+impl Wire {
+    /// What a write that has met `error` means. Who answers early and closes, as a server does
+    /// that will not take a large body or refuses a certificate, resets what is still written to
+    /// it. A connection that broke brings nothing more, so what it has brought decides at once:
+    /// with something to read the write counts as made.
+    fn broke(&mut self, error: io::Error) -> Result<(), Error> {
+        use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        let gone = matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
+        if gone && self.peeked().is_ok_and(|count| count > 0) {
+            self.broken = Some(error);
+            return Ok(());
+        }
+        Err(error.into())
+    }
+
+    /// How many bytes (of one) there are to read now.
+    fn peeked(&self) -> io::Result<usize> {
+        self.stream.set_nonblocking(true)?;
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false)?;
+        peeked
+    }
+}
+
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Wire({:?})", self.stream.peer_addr().ok())
@@ -216,6 +243,9 @@ impl Transport for Wire {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        if self.broken.is_some() {
+            return Ok(());
+        }
         let (by, reason) = limit(timeout.for_write());
         let mut written = 0;
         // One write may take only part of it, and a slow reader could stretch `write_all` to a
@@ -228,7 +258,7 @@ impl Transport for Wire {
                 Ok(count) => written += count,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if is_late(&e) => return Err(Error::Timeout(reason)),
-                Err(e) => return Err(e.into()),
+                Err(e) => return self.broke(e),
             }
         }
         Ok(())
@@ -240,6 +270,11 @@ impl Transport for Wire {
             self.limit_reads(left(by, reason)?)?;
             match self.stream.read(self.buffers.input_append_buf()) {
                 Ok(count) => {
+                    if count == 0
+                        && let Some(broken) = self.broken.take()
+                    {
+                        return Err(broken.into());
+                    }
                     self.buffers.input_appended(count);
                     return Ok(count > 0);
                 }
@@ -253,12 +288,8 @@ impl Transport for Wire {
     /// An idle connection has nothing to read; one that was closed, or that was sent something
     /// nobody asked for, is not used again.
     fn is_open(&mut self) -> bool {
-        if self.stream.set_nonblocking(true).is_err() {
-            return false;
-        }
-        let quiet =
-            matches!(self.stream.peek(&mut [0]), Err(e) if e.kind() == ErrorKind::WouldBlock);
-        quiet && self.stream.set_nonblocking(false).is_ok()
+        self.broken.is_none()
+            && matches!(self.peeked(), Err(e) if e.kind() == ErrorKind::WouldBlock)
     }
 }
 

@@ -37,8 +37,22 @@ pub(crate) struct Following {
     turn: Mutex<()>,
     /// Whether there are certificates of the mesh in force.
     ready: AtomicBool,
-    /// What is suggested for services, and in force.
-    suggested: Mutex<BTreeMap<Arc<str>, Suggestion>>,
+    /// What is suggested for services, and whether it could be put in force.
+    suggested: Mutex<BTreeMap<Arc<str>, (Suggestion, bool)>>,
+}
+
+/// The rules of a service, not yet in force.
+pub(crate) struct Ruled {
+    pub(crate) rules: Rules,
+    pub(crate) profiles: Vec<(Arc<str>, Rules)>,
+    pub(crate) suggested: Option<Suggested>,
+}
+
+/// What Consul suggests for a service, where that is news.
+pub(crate) struct Suggested {
+    suggestion: Suggestion,
+    /// Why it cannot be meant.
+    refused: Option<ConfigError>,
 }
 
 impl Following {
@@ -216,23 +230,36 @@ impl<R: Runtime> Hub<R> {
     }
 
     /// The rules of `service`, with what Consul suggests where `config` says nothing.
-    #[allow(clippy::type_complexity)] // that of `rules_for`
-    pub(crate) fn rules_for(
-        &self,
-        config: &Config,
-        service: &str,
-    ) -> Result<(Rules, Vec<(Arc<str>, Rules)>), ConfigError> {
-        let Some(following) = &self.following else { return config.rules_for(service) };
+    pub(crate) fn rules_for(&self, config: &Config, service: &str) -> Result<Ruled, ConfigError> {
+        let ruled = |(rules, profiles), suggested| Ruled { rules, profiles, suggested };
+        let Some(following) = &self.following else {
+            return Ok(ruled(config.rules_for(service)?, None));
+        };
         let there = Self::name_there(config, service);
         let suggestion = following.read(|machine| machine.suggestion(&there));
-        match suggestion.rules(config, service) {
-            Ok(rules) => {
-                lock(&following.suggested).insert(service.into(), suggestion);
-                Ok(rules)
-            }
+        let (both, refused) = match suggestion.rules(config, service) {
+            Ok(both) => (both, None),
             // What others have written must not keep a service from being called.
-            Err(_) => config.rules_for(service),
-        }
+            Err(error) => (config.rules_for(service)?, Some(error)),
+        };
+        let now = (suggestion, refused.is_none());
+        let known = lock(&following.suggested).get(service).cloned();
+        let news = known.unwrap_or((Suggestion::default(), true)) != now;
+        Ok(ruled(both, news.then_some(Suggested { suggestion: now.0, refused })))
+    }
+
+    /// Says what is followed with the rules that are in force now.
+    pub(crate) fn tell_suggested(&self, now: Time, service: &Arc<str>, suggested: Suggested) {
+        let Some(following) = &self.following else { return };
+        let Suggested { suggestion, refused } = suggested;
+        let known = (suggestion.clone(), refused.is_none());
+        lock(&following.suggested).insert(service.clone(), known);
+        let service = service.clone();
+        let said = match refused {
+            None => Said::Defaults { service, suggestion },
+            Some(error) => Said::DefaultsRefused { service, reason: error.to_string().into() },
+        };
+        lock(&following.machine).say(now, said);
     }
 
     fn put_defaults(&self, now: Time) {
@@ -246,28 +273,16 @@ impl<R: Runtime> Hub<R> {
         }
         let slots: Vec<Arc<Slot>> = self.read_slots().values().cloned().collect();
         for slot in slots {
-            let there = Self::name_there(&config, &slot.name);
-            let suggestion = following.read(|machine| machine.suggestion(&there));
-            let before = lock(&following.suggested).get(&slot.name).cloned().unwrap_or_default();
-            if suggestion == before {
-                continue;
+            let Ok(ruled) = self.rules_for(&config, &slot.name) else { continue };
+            let Ruled { rules, profiles, suggested: Some(suggested) } = ruled else { continue };
+            if suggested.refused.is_none() {
+                let mut service = lock(&slot.service);
+                service.reconfigure(now, rules, profiles);
+                slot.told(&mut service, &self.news);
+                drop(service);
+                slot.moved.notify(usize::MAX);
             }
-            lock(&following.suggested).insert(slot.name.clone(), suggestion.clone());
-            let name = slot.name.clone();
-            let said = match suggestion.rules(&config, &slot.name) {
-                Ok((rules, profiles)) => {
-                    let mut service = lock(&slot.service);
-                    service.reconfigure(now, rules, profiles);
-                    slot.told(&mut service, &self.news);
-                    drop(service);
-                    slot.moved.notify(usize::MAX);
-                    Said::Defaults { service: name, suggestion }
-                }
-                Err(error) => {
-                    Said::DefaultsRefused { service: name, reason: error.to_string().into() }
-                }
-            };
-            lock(&following.machine).say(now, said);
+            self.tell_suggested(now, &slot.name, suggested);
         }
     }
 

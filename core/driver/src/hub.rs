@@ -3,6 +3,7 @@
 //! whom to call; the hub carries results from one to the other and wakes who waits.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -25,7 +26,7 @@ use crate::cache::{Memory, Second};
 use crate::carry::Carrier;
 use crate::consul::Desk;
 use crate::custom::{Custom, Threads};
-use crate::followed::Following;
+use crate::followed::{Following, Ruled};
 use crate::metering::Lessons;
 use crate::observe::Voice;
 use crate::observe::bell::{Bell, Lock, Noted};
@@ -294,9 +295,11 @@ impl<R: Runtime> Hub<R> {
 
     fn open(&self, now: Time, name: &str) -> Result<Arc<Slot>, ConfigError> {
         origin_core::config::check_service_name(name)?;
-        let config = self.config();
+        // Both kept until the slot is there: rules or a document that came in between would miss it.
+        let config = self.read_config();
+        let mut directory = None;
         let own = config.services.get(name);
-        let (rules, profiles) = self.rules_for(&config, name)?;
+        let Ruled { rules, profiles, suggested } = self.rules_for(&config, name)?;
         let memory = Memory::new(now, self.seed, config.cache_for(name)?);
         let mut service = Service::new(name.into(), rules, self.seed)
             .with_profiles(profiles)
@@ -310,8 +313,6 @@ impl<R: Runtime> Hub<R> {
             None => Vec::new(),
         };
         let discovered = endpoints.is_empty();
-        // Held until the slot is there: a document that came in between would miss it.
-        let mut directory = None;
         let mut mesh = None;
         let resolution = match &self.directory {
             _ if !discovered => Resolution::Found(endpoints),
@@ -333,9 +334,15 @@ impl<R: Runtime> Hub<R> {
         let bearer = self.own.names(name);
         let slot = Slot { mesh, bearer, ..Slot::new(service, discovered, memory, &self.bell) };
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        let slot = slots.entry(slot.name.clone()).or_insert_with(|| Arc::new(slot)).clone();
+        let (slot, suggested) = match slots.entry(slot.name.clone()) {
+            Entry::Occupied(there) => (there.get().clone(), None),
+            Entry::Vacant(place) => (place.insert(Arc::new(slot)).clone(), suggested),
+        };
         drop(slots);
-        drop(directory);
+        if let Some(suggested) = suggested {
+            self.tell_suggested(now, &slot.name, suggested);
+        }
+        drop((directory, config));
         let shares = self.sharing.is_some();
         if slot.checked.load(Ordering::Relaxed) || shares || slot.memory.is_on() {
             self.news.notify(usize::MAX);

@@ -9,6 +9,7 @@ use origin_core::discovery::plan::configured;
 use origin_core::{Config, ConfigError};
 
 use crate::checks;
+use crate::followed::Ruled;
 use crate::hub::{Hub, Slot, lock};
 use crate::runtime::Runtime;
 use crate::signing::Begun;
@@ -26,7 +27,7 @@ impl<R: Runtime> Hub<R> {
         // Everything that can be refused is refused before anything changes.
         let mut news = Vec::with_capacity(slots.len());
         for slot in slots {
-            let (rules, profiles) = self.rules_for(&next, &slot.name)?;
+            let ruled = self.rules_for(&next, &slot.name)?;
             let cache = next.cache_for(&slot.name)?;
             let delivery = next.delivery_for(&slot.name)?;
             let own = next.services.get(&*slot.name);
@@ -36,13 +37,14 @@ impl<R: Runtime> Hub<R> {
                 Some(own) => Some(configured(&slot.name, own, next.local_cluster.as_deref())?),
                 None => None,
             };
-            news.push((slot, rules, profiles, endpoints, cache, delivery));
+            news.push((slot, ruled, endpoints, cache, delivery));
         }
         for slot in self.agents() {
             let (rules, profiles) = next.rules_for(&slot.name)?;
             lock(&slot.service).reconfigure(now, rules, profiles);
         }
-        for (slot, rules, profiles, endpoints, cache, delivery) in news {
+        for (slot, ruled, endpoints, cache, delivery) in news {
+            let Ruled { rules, profiles, suggested } = ruled;
             slot.watchers.retune(delivery);
             slot.memory.retune(now, cache);
             slot.checks_on(rules.checks.on());
@@ -58,6 +60,9 @@ impl<R: Runtime> Hub<R> {
             }
             drop(service);
             slot.moved.notify(usize::MAX);
+            if let Some(suggested) = suggested {
+                self.tell_suggested(now, &slot.name, suggested);
+            }
         }
         self.set_max_body(next.limits.body);
         self.storage.replace(storage);

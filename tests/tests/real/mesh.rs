@@ -9,7 +9,7 @@ use origin_core::Error;
 use origin_core::consul::followed::Said;
 use origin_core::consul::intention::{Intention, Verdict};
 use origin_core::notice::Event;
-use origin_driver::{Builder, Client};
+use origin_driver::Builder;
 use origin_lab::{FaultServer, Mode};
 use origin_servers::consul::{self, Agent, Setup};
 use serde_json::{Value, json};
@@ -309,9 +309,14 @@ fn case_003_36_37_defaults_of_consul_are_followed_while_it_runs<S: Subject>() {
     let own = own.attempt_timeout(Duration::from_millis(300)).build().unwrap();
     let _background = S::background(&own);
     let _ = get(&own, "web", "/x");
-    let told = |client: &Client<S>| {
-        client.notices().iter().any(|n| n.to_string().contains("defaults of consul"))
+    let told = |service: &str| {
+        let start = format!("defaults of consul for {service}:");
+        own.notices().iter().filter(|n| n.to_string().starts_with(&start)).count()
     };
-    eventually("it is followed there, too", || told(&own));
+    eventually("it is followed there, too", || told("web") > 0);
+    // A service that is called for the first time when they are known is told of once.
+    register(&agent, "late", "late1", &server);
+    let _ = get(&own, "late", "/x");
+    assert_eq!(told("late"), 1);
     assert!(get(&own, "web", "/slow").is_err());
 }
