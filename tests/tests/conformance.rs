@@ -50,6 +50,8 @@ mod hostile;
 #[path = "conformance/hostile_operations.rs"]
 mod hostile_operations;
 // Every operation by name; the core goes through the same list.
+#[path = "conformance/large.rs"]
+mod large;
 #[path = "../../core/tests/operations/mod.rs"]
 mod operations;
 #[path = "conformance/origin_vault.rs"]

@@ -12,9 +12,10 @@ use origin_core::config::TraceRule;
 use origin_core::error::{Failure, Skipped};
 use origin_core::outcome::{Fault, Outcome, Sent};
 use origin_core::request::{AttemptReport, Ids};
-use origin_core::{Action, Call, Error, Event, Report, Request, Time, Verdict};
+use origin_core::{Action, Call, EndpointId, Error, Event, Report, Request, Time, Verdict};
 
 use crate::hub::{Hub, Slot, lock};
+use crate::moves::Moves;
 use crate::observe::context::{self, Numbers};
 use crate::observe::{Going, Sight};
 use crate::runtime::Runtime;
@@ -78,6 +79,7 @@ pub(crate) struct Flight<R: Runtime> {
 
 struct Current {
     attempt: AttemptId,
+    to: EndpointId,
     why: Choice,
     sent: Time,
     place: Option<(Arc<str>, Arc<str>)>,
@@ -89,6 +91,7 @@ impl<R: Runtime> Flight<R> {
             let number = lock(&slot.service).profile_number(name);
             request.spec.profile = number.unwrap_or_default();
         }
+        request.spec = request.spec.sending(request.body.len());
         if let Some(carried) = R::carried() {
             carried.apply(&hub, &slot, &mut request);
         }
@@ -178,6 +181,11 @@ impl<R: Runtime> Flight<R> {
         if let Some(signer) = &self.request.signer {
             signer.sign(&mut request, self.hub.runtime.wall());
         }
+        if let Some(current) = &self.current
+            && let Some(moves) = Moves::of(self, current.to)
+        {
+            request.extensions_mut().insert(moves);
+        }
         request
     }
 
@@ -244,7 +252,7 @@ impl<R: Runtime> Flight<R> {
                     let (rule, of) = (service.traces(profile), self.call.most(&service));
                     drop(service);
                     self.repeated(event, now, now);
-                    let current = Current { attempt, why, sent: now, place };
+                    let current = Current { attempt, to, why, sent: now, place };
                     self.others.extend(self.current.replace(current));
                     match target {
                         Some(to) => {

@@ -178,7 +178,10 @@ mod hub;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 mod identity;
+#[cfg(feature = "hyper")]
+pub mod last_words;
 mod metering;
+pub mod moves;
 mod observe;
 mod origin_vault;
 mod own;
