@@ -33,6 +33,8 @@ mod cache_edges;
 mod certificates;
 #[path = "conformance/checks.rs"]
 mod checks;
+#[path = "conformance/credentials.rs"]
+mod credentials;
 #[path = "conformance/custom_checks.rs"]
 mod custom_checks;
 #[path = "conformance/design_more.rs"]

@@ -166,6 +166,7 @@ mod checks;
 mod client;
 mod close;
 mod consul;
+mod credentials;
 mod custom;
 mod download;
 mod expect;

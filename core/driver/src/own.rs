@@ -44,7 +44,24 @@ pub(crate) struct Own {
     /// Whether there is no token at the moment.
     lacking: AtomicBool,
     /// What is in force. Locked over a whole exchange, so that exchanges are told in their order.
-    force: Mutex<(Roots, Option<Identity>)>,
+    pub(crate) force: Mutex<Force>,
+}
+
+/// What is in force, since when, and for how long.
+pub(crate) struct Force {
+    pub(crate) roots: Roots,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) roots_since: Time,
+    pub(crate) identity_since: Time,
+    /// When the first of the authorities ends.
+    pub(crate) roots_until: Option<Wall>,
+}
+
+impl Force {
+    fn new(now: Time, roots: Roots, identity: Option<Identity>) -> Force {
+        let roots_until = roots.until();
+        Force { roots, identity, roots_since: now, identity_since: now, roots_until }
+    }
 }
 
 impl Start {
@@ -149,7 +166,7 @@ impl Own {
         let own = Own {
             due: AtomicU64::new(0),
             lacking: AtomicBool::new(true),
-            force: Mutex::new((roots, identity)),
+            force: Mutex::new(Force::new(now, roots, identity)),
             desk: Noted::new(desk, bell),
         };
         own.note(&lock(&own.desk), now, wall);
@@ -233,14 +250,19 @@ impl<R: Runtime> Hub<R> {
     pub(crate) fn secure(&self, change: TlsChange) -> Result<(), ConfigError> {
         let mut force = lock(&self.own.force);
         let TlsChange { identity, roots, .. } = &change;
-        let next = (
-            roots.clone().unwrap_or_else(|| force.0.clone()),
-            identity.clone().unwrap_or_else(|| force.1.clone()),
-        );
+        let next_roots = roots.clone().filter(|other| *other != force.roots);
+        let next_identity = identity.clone().filter(|other| *other != force.identity);
         self.runtime.secure(change)?;
-        if next != *force {
-            let leaf = next.1.as_ref().and_then(Identity::leaf);
-            *force = next;
+        if next_roots.is_some() || next_identity.is_some() {
+            let now = self.runtime.now();
+            if let Some(roots) = next_roots {
+                (force.roots_until, force.roots_since) = (roots.until(), now);
+                force.roots = roots;
+            }
+            if let Some(identity) = next_identity {
+                (force.identity, force.identity_since) = (identity, now);
+            }
+            let leaf = force.identity.as_ref().and_then(Identity::leaf);
             self.with_own(|desk, now, wall| desk.in_force(now, wall, leaf));
             self.news.notify(usize::MAX);
         }
