@@ -18,8 +18,10 @@ use crate::redis::level;
 use crate::time::Time;
 use crate::vault::desk::View;
 
+mod credentials;
 mod report;
 
+pub use credentials::{CredentialKind, CredentialSnapshot, CredentialSource};
 pub use report::{HealthReason, HealthReport, Overall, Wrong};
 
 /// Everything a client knows, at one moment.
@@ -38,6 +40,9 @@ pub struct Snapshot {
     /// Who this program is: its certificate and its service-account token; neither is shown.
     #[serde(default)]
     pub identity: identity::View,
+    /// Each credential with its source, its age and its end; no value is shown.
+    #[serde(default)]
+    pub credentials: Vec<CredentialSnapshot>,
     /// Lookups of discovery in Redis, where there is one.
     #[serde(default)]
     pub shared_lists: Option<level::Counts>,

@@ -19,6 +19,7 @@ use hyper::rt::ReadBufCursor;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use origin_core::outcome::Fault;
 use origin_driver::hyper::ConnectError;
+use origin_driver::last_words::LastWords;
 use origin_driver::tls::{self, Tls};
 use origin_driver::watched::Watched;
 use smol_hyper::rt::FuturesIo;
@@ -42,9 +43,9 @@ impl Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = Watched<Link>;
+    type Response = Watched<LastWords<Link>>;
     type Error = ConnectError;
-    type Future = Pending<Watched<Link>, ConnectError>;
+    type Future = Pending<Watched<LastWords<Link>>, ConnectError>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
         Poll::Ready(Ok(()))
@@ -52,16 +53,28 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let tls = (uri.scheme() == Some(&Scheme::HTTPS)).then(|| self.tls.clone());
-        Box::pin(connect(uri, tls))
+        Box::pin(async move {
+            let host = uri.host().ok_or(ConnectError { fault: Fault::NotHttp })?;
+            // A URL writes IPv6 in brackets; neither resolver nor certificate knows them.
+            let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+            let Some(tls) = tls else {
+                return connect(host, uri.port_u16().unwrap_or(80), None).await;
+            };
+            let port = uri.port_u16().unwrap_or(443);
+            match connect(host, port, Some(&tls)).await {
+                Err(_) if tls.once_more(host, port) => connect(host, port, Some(&tls)).await,
+                link => link,
+            }
+        })
     }
 }
 
-async fn connect(uri: Uri, tls: Option<Arc<Tls>>) -> Result<Watched<Link>, ConnectError> {
+async fn connect(
+    host: &str,
+    port: u16,
+    tls: Option<&Arc<Tls>>,
+) -> Result<Watched<LastWords<Link>>, ConnectError> {
     let because = |fault| ConnectError { fault };
-    let host = uri.host().ok_or(because(Fault::NotHttp))?;
-    // A URL writes IPv6 in brackets; neither resolver nor certificate knows them.
-    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
     let addresses = resolve(host, port).await.map_err(|_| because(Fault::Resolve))?;
     if addresses.is_empty() {
         return Err(because(Fault::Resolve));
@@ -70,13 +83,15 @@ async fn connect(uri: Uri, tls: Option<Arc<Tls>>) -> Result<Watched<Link>, Conne
     let socket = fastest(addresses, dial).await.map_err(|_| because(Fault::Connect))?;
     // Requests are written whole: waiting for more to fill a segment would only delay them.
     socket.get_ref().set_nodelay(true).map_err(|_| because(Fault::Connect))?;
-    let Some(tls) = tls else { return Ok(Watched::new(Link::new(socket, false), None)) };
+    let Some(tls) = tls else {
+        return Ok(Watched::new(LastWords::new(Link::new(socket, false)), None));
+    };
     // Asked now and not before the lookup, so that it is what holds now.
     let secured = tls.target(host, port).map_err(because)?;
     let connect = TlsConnector::from(secured.config).connect(secured.name, socket);
     let stream = connect.await.map_err(|e| because(handshake_fault(&e, &secured.watch)))?;
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    Ok(Watched::new(Link::new(stream, h2), Some(secured.watch)))
+    Ok(Watched::new(LastWords::new(Link::new(stream, h2)), Some(secured.watch)))
 }
 
 async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {

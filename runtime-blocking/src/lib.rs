@@ -142,6 +142,7 @@
 //! This crate holds the sockets and the clock; the loop around them is `origin-driver`, and every
 //! decision is `origin-core`. Feature `cli` adds the command-line tool `origin`.
 
+mod connect;
 mod secure;
 mod transport;
 mod wire;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::Method;
+use http::header::CONTENT_LENGTH;
 use origin_core::cache::Invalidated;
 use origin_core::ops::Flow;
 use origin_core::ops::storage::Object;
@@ -14,17 +15,17 @@ use origin_core::outcome::{Fault, Sent};
 use origin_core::s3::Uploaded;
 use origin_core::{ConfigError, Error, Request, Response, Time, Wall};
 use origin_driver::blocking::{self, BlockingRuntime, Body, Watch};
+use origin_driver::moves::Moves;
 use origin_driver::tls::Tls;
 use origin_driver::{
     Download, Follower, Goal, Hub, Line, Options, Purging, Runtime, Slot, Streaming, TlsChange,
     TlsFailure, Upload, Warmed,
 };
 use ureq::config::{AutoHeaderValue, Config};
-use ureq::unversioned::transport::Connector;
-use ureq::{Agent, AsSendBody, BodyReader};
+use ureq::{Agent, AsSendBody, BodyReader, SendBody};
 
-use crate::secure::Secure;
-use crate::wire::{self, Dial, Edge, Exchange, Later, Unconnected};
+use crate::connect::Connect;
+use crate::wire::{self, Edge, Exchange, Later, Unconnected};
 
 /// Far enough to be never, near enough for every platform's clock and socket options.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -220,14 +221,20 @@ impl BlockingRuntime for Blocking {
 
     fn exchange(
         &self,
-        request: http::Request<Bytes>,
+        mut request: http::Request<Bytes>,
         head_by: Time,
         body_by: Time,
     ) -> Result<http::Response<BodyReader<'static>>, (Fault, Sent)> {
-        let (head, body) = request.into_parts();
+        let moves = Moves::take(&mut request);
+        let (mut head, body) = request.into_parts();
         // RFC 9110 §8.6: a length of zero is said where a body would mean something.
         let meant = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
-        let response = if body.is_empty() && !meant {
+        let response = if let Some(moves) = moves {
+            // Of what is read, ureq would not know the length.
+            head.headers.insert(CONTENT_LENGTH, body.len().into());
+            let body = SendBody::from_owned_reader(moves.reader(body));
+            self.send(http::Request::from_parts(head, body), head_by, body_by)
+        } else if body.is_empty() && !meant {
             self.send(http::Request::from_parts(head, ()), head_by, body_by)
         } else {
             self.send(http::Request::from_parts(head, &*body), head_by, body_by)
@@ -274,7 +281,7 @@ fn config(shape: &Shape) -> Config {
 
 /// An agent with a pool of its own.
 fn agent(config: Config, tls: Arc<Tls>) -> Agent {
-    Agent::with_parts(config, Edge(().chain(Dial).chain(Secure(tls))), Later)
+    Agent::with_parts(config, Edge(Connect::new(tls)), Later)
 }
 
 /// What ureq's error means, given whether anything had been written to the connection.

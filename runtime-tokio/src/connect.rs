@@ -13,10 +13,14 @@ use hyper_rustls::{FixedServerNameResolver, HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use origin_driver::hyper::ConnectError;
+use origin_driver::last_words::LastWords;
 use origin_driver::tls::{self, Tls};
 use origin_driver::watched::Watched;
 use tokio::net::TcpStream;
 use tower_service::Service;
+
+/// An open connection, plain or secured.
+type Link = LastWords<MaybeHttpsStream<TokioIo<TcpStream>>>;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -37,7 +41,7 @@ impl Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = Watched<MaybeHttpsStream<TokioIo<TcpStream>>>;
+    type Response = Watched<Link>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -48,26 +52,40 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         if uri.scheme() != Some(&Scheme::HTTPS) {
             let tcp = self.tcp.call(uri);
-            return Box::pin(async { Ok(Watched::new(MaybeHttpsStream::Http(tcp.await?), None)) });
+            return Box::pin(async {
+                let link = LastWords::new(MaybeHttpsStream::Http(tcp.await?));
+                Ok(Watched::new(link, None))
+            });
         }
-        let port = uri.port_u16().unwrap_or(443);
-        let secured = match self.tls.target(uri.host().unwrap_or_default(), port) {
-            Ok(secured) => secured,
-            Err(fault) => return Box::pin(async move { Err(ConnectError { fault }.into()) }),
-        };
-        let name = Arc::new(FixedServerNameResolver::new(secured.name));
-        let mut https = HttpsConnector::new(self.tcp.clone(), secured.config, true, name);
-        let (connect, watch) = (https.call(uri), secured.watch);
+        let (tcp, tls) = (self.tcp.clone(), self.tls.clone());
         Box::pin(async move {
-            match connect.await {
-                Ok(stream) => Ok(Watched::new(stream, Some(watch))),
-                Err(error) => {
-                    if let Some(cause) = tls::cause(&*error) {
-                        watch.note(cause);
-                    }
-                    Err(error)
-                }
+            let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(443));
+            match secured(&tcp, &tls, &uri).await {
+                Err(_) if tls.once_more(host, port) => secured(&tcp, &tls, &uri).await,
+                stream => stream,
             }
         })
+    }
+}
+
+/// A secured connection to the origin of `uri`.
+async fn secured(
+    tcp: &HttpConnector,
+    tls: &Arc<Tls>,
+    uri: &Uri,
+) -> Result<Watched<Link>, BoxError> {
+    let port = uri.port_u16().unwrap_or(443);
+    let secured = tls.target(uri.host().unwrap_or_default(), port);
+    let secured = secured.map_err(|fault| ConnectError { fault })?;
+    let name = Arc::new(FixedServerNameResolver::new(secured.name));
+    let mut https = HttpsConnector::new(tcp.clone(), secured.config, true, name);
+    match https.call(uri.clone()).await {
+        Ok(stream) => Ok(Watched::new(LastWords::new(stream), Some(secured.watch))),
+        Err(error) => {
+            if let Some(cause) = tls::cause(&*error) {
+                secured.watch.note(cause);
+            }
+            Err(error)
+        }
     }
 }

@@ -33,6 +33,8 @@ mod cache_edges;
 mod certificates;
 #[path = "conformance/checks.rs"]
 mod checks;
+#[path = "conformance/credentials.rs"]
+mod credentials;
 #[path = "conformance/custom_checks.rs"]
 mod custom_checks;
 #[path = "conformance/design_more.rs"]
@@ -52,6 +54,8 @@ mod hostile_operations;
 #[path = "conformance/kept_state.rs"]
 mod kept_state;
 // Every operation by name; the core goes through the same list.
+#[path = "conformance/large.rs"]
+mod large;
 #[path = "../../core/tests/operations/mod.rs"]
 mod operations;
 #[path = "conformance/origin_vault.rs"]
@@ -68,6 +72,8 @@ mod safety;
 mod scenarios;
 #[path = "conformance/service_token.rs"]
 mod service_token;
+#[path = "conformance/sessions.rs"]
+mod sessions;
 #[path = "conformance/soak.rs"]
 mod soak;
 #[path = "conformance/stage.rs"]

@@ -18,6 +18,7 @@ use origin_core::told::Told;
 use origin_core::{Action, Call, EndpointId, Error, Event, Report, Request, Time, Verdict};
 
 use crate::hub::{Hub, Slot, lock};
+use crate::moves::Moves;
 use crate::observe::context::{self, Numbers};
 use crate::observe::{Going, Sight};
 use crate::runtime::Runtime;
@@ -79,9 +80,9 @@ pub(crate) struct Flight<R: Runtime> {
 
 struct Current {
     attempt: AttemptId,
+    to: EndpointId,
     why: Choice,
     sent: Time,
-    to: EndpointId,
     place: Option<(Arc<str>, Arc<str>)>,
 }
 
@@ -91,6 +92,7 @@ impl<R: Runtime> Flight<R> {
             let number = lock(&slot.service).profile_number(name);
             request.spec.profile = number.unwrap_or_default();
         }
+        request.spec = request.spec.sending(request.body.len());
         if let Some(carried) = R::carried() {
             carried.apply(&hub, &slot, &mut request);
         }
@@ -180,6 +182,11 @@ impl<R: Runtime> Flight<R> {
         if let Some(signer) = &self.request.signer {
             signer.sign(&mut request, self.hub.runtime.wall());
         }
+        if let Some(current) = &self.current
+            && let Some(moves) = Moves::of(self, current.to)
+        {
+            request.extensions_mut().insert(moves);
+        }
         request
     }
 
@@ -250,7 +257,7 @@ impl<R: Runtime> Flight<R> {
                         self.ids = Some(self.request.identify(&settings, seed, number));
                     }
                     self.repeated(event, now, now);
-                    let current = Current { attempt, why, sent: now, to, place };
+                    let current = Current { attempt, to, why, sent: now, place };
                     self.others.extend(self.current.replace(current));
                     let until = deadline.at;
                     match target {

@@ -15,13 +15,13 @@ use ::hyper::rt::Timer;
 use bytes::Bytes;
 use futures_lite::future::{or, poll_fn};
 use http::{Uri, Version};
-use http_body_util::Full;
 use hyper_util::client::legacy::connect::Connect;
 use hyper_util::client::legacy::{Builder, Client, Error, ResponseFuture};
 use origin_core::outcome::{Fault, Sent};
 use tower_service::Service;
 
 use crate::flight::Exchanged;
+use crate::moves::{Moves, Pieces};
 use crate::runtime::Options;
 
 /// hyper's pooled client: HTTP/1.1, and HTTP/2 where TLS negotiates it or a request says so.
@@ -34,9 +34,9 @@ pub struct Pooled<C> {
 }
 
 struct Clients<C> {
-    usual: Client<C, Full<Bytes>>,
+    usual: Client<C, Pieces>,
     /// For requests that say HTTP/2, with a pool of its own: made for the first of them.
-    second: OnceLock<Client<C, Full<Bytes>>>,
+    second: OnceLock<Client<C, Pieces>>,
 }
 
 impl<C: Connect + Clone> Clients<C> {
@@ -107,8 +107,9 @@ impl<C: Connect + Clone + Send + Sync + 'static> Pooled<C> {
     /// What went wrong, and whether the request can have left.
     pub fn exchange(
         &self,
-        request: http::Request<Bytes>,
+        mut request: http::Request<Bytes>,
     ) -> impl Future<Output = Exchanged<Incoming>> + Send + use<C> {
+        let moves = Moves::take(&mut request);
         let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
         let client = match request.version() {
             Version::HTTP_2 => clients
@@ -116,7 +117,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Pooled<C> {
                 .get_or_init(|| self.builder().http2_only(true).build(self.connector.clone())),
             _ => &clients.usual,
         };
-        Exchange(client.request(request.map(Full::new)))
+        Exchange(client.request(request.map(|body| Pieces::new(body, moves))))
     }
 
     /// Opens a TCP connection and closes it at once, with the connector's own limit.

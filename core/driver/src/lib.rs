@@ -169,6 +169,7 @@ mod checks;
 mod client;
 mod close;
 mod consul;
+mod credentials;
 mod custom;
 mod download;
 mod expect;
@@ -182,7 +183,10 @@ mod hub;
 pub mod hyper;
 mod identity;
 mod kept;
+#[cfg(feature = "hyper")]
+pub mod last_words;
 mod metering;
+pub mod moves;
 mod observe;
 mod origin_vault;
 mod own;

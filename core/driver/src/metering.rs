@@ -168,6 +168,7 @@ impl<R: Runtime> Hub<R> {
             services,
             vault: self.vault_view(),
             identity: self.identity_view(),
+            credentials: self.credentials(now),
             shared_lists,
             shared_answers: self.second.as_ref().map(Second::counts),
             events: events.finish(),

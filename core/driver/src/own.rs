@@ -45,14 +45,25 @@ pub(crate) struct Own {
     /// Whether there is no token at the moment.
     lacking: AtomicBool,
     /// What is in force. Locked over a whole exchange, so that exchanges are told in their order.
-    force: Mutex<Force>,
+    pub(crate) force: Mutex<Force>,
 }
 
-/// What is in force.
-struct Force {
-    roots: Roots,
-    identity: Option<Identity>,
+/// What is in force, since when, and for how long.
+pub(crate) struct Force {
+    pub(crate) roots: Roots,
+    pub(crate) identity: Option<Identity>,
     expect: Expectations,
+    pub(crate) roots_since: Time,
+    pub(crate) identity_since: Time,
+    /// When the first of the authorities ends.
+    pub(crate) roots_until: Option<Wall>,
+}
+
+impl Force {
+    fn new(now: Time, roots: Roots, identity: Option<Identity>, expect: Expectations) -> Force {
+        let (roots_until, roots_since) = (roots.until(), now);
+        Force { roots, identity, expect, roots_since, identity_since: now, roots_until }
+    }
 }
 
 impl Start {
@@ -157,7 +168,7 @@ impl Own {
         let own = Own {
             due: AtomicU64::new(0),
             lacking: AtomicBool::new(true),
-            force: Mutex::new(Force { roots, identity, expect }),
+            force: Mutex::new(Force::new(now, roots, identity, expect)),
             desk: Noted::new(desk, bell),
         };
         own.note(&lock(&own.desk), now, wall);
@@ -246,13 +257,15 @@ impl<R: Runtime> Hub<R> {
         let expect = expect.clone().filter(|other| *other != force.expect);
         self.runtime.secure(change)?;
         let exchanged = roots.is_some() || identity.is_some();
-        if let Some(roots) = roots {
-            force.roots = roots;
-        }
-        if let Some(identity) = identity {
-            force.identity = identity;
-        }
         if exchanged {
+            let now = self.runtime.now();
+            if let Some(roots) = roots {
+                (force.roots_until, force.roots_since) = (roots.until(), now);
+                force.roots = roots;
+            }
+            if let Some(identity) = identity {
+                (force.identity, force.identity_since) = (identity, now);
+            }
             let leaf = force.identity.as_ref().and_then(Identity::leaf);
             self.with_own(|desk, now, wall| desk.in_force(now, wall, leaf));
         }

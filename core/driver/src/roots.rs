@@ -5,7 +5,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use origin_core::ConfigError;
+use origin_core::identity::Leaf;
+use origin_core::{ConfigError, Wall};
 
 use crate::identity::Piece;
 
@@ -38,6 +39,16 @@ impl Roots {
     /// The file by its name, when it cannot be read or is larger than 1 MiB.
     pub fn file(path: impl AsRef<Path>) -> Result<Roots, ConfigError> {
         Ok(Roots::of(Piece::file("roots", path.as_ref())?))
+    }
+
+    /// When the first of them ends; `None` where that is not known.
+    pub(crate) fn until(&self) -> Option<Wall> {
+        match self {
+            Roots::WebPki => None,
+            Roots::Pem(pem) => Leaf::all(pem).map(|leaf| leaf.not_after).min(),
+            Roots::File { pem, .. } => Leaf::all(pem).map(|leaf| leaf.not_after).min(),
+            Roots::Der(all) => all.iter().filter_map(|der| Leaf::der(der)?.not_after.into()).min(),
+        }
     }
 
     pub(crate) fn of(piece: Piece) -> Roots {

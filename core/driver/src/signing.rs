@@ -3,7 +3,7 @@
 //! decided in the core.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use origin_core::job::{JobId, JobOutcome, Poll};
 use origin_core::notice::{Notice, Notices};
@@ -22,6 +22,8 @@ pub(crate) struct Signing {
     settings: RwLock<Arc<Settings>>,
     pub(crate) rotation: Noted<Follower>,
     followed: AtomicBool,
+    /// Since when they sign.
+    since: Mutex<Time>,
 }
 
 /// What follows the files, if there are any, and what was said by those before it.
@@ -51,44 +53,53 @@ impl Speaks for Follower {
 }
 
 /// What a configuration says of storage, ready to be put in force.
-pub(crate) struct Begun(Arc<Settings>, Option<Rotation>);
+pub(crate) struct Begun(Time, Arc<Settings>, Option<Rotation>);
 
 impl Begun {
     /// With the secrets from where `config` says they are.
     pub(crate) fn new(now: Time, config: &Config) -> Result<Begun, ConfigError> {
-        let Some(storage) = &config.storage else { return Ok(Begun(Arc::default(), None)) };
+        let Some(storage) = &config.storage else { return Ok(Begun(now, Arc::default(), None)) };
         let read = |place: Place<'_>| match place {
             Place::Variable(name) => std::env::var(name).ok(),
             Place::File(path) => std::fs::read_to_string(path).ok(),
         };
         let (settings, rotation) = Rotation::begin(now, storage, "storage", read)?;
-        Ok(Begun(Arc::new(settings), rotation))
+        Ok(Begun(now, Arc::new(settings), rotation))
     }
 }
 
 impl Signing {
-    pub(crate) fn new(Begun(settings, rotation): Begun, bell: &Arc<Bell>) -> Signing {
+    pub(crate) fn new(Begun(now, settings, rotation): Begun, bell: &Arc<Bell>) -> Signing {
         Signing {
             followed: rotation.is_some().into(),
             settings: RwLock::new(settings),
+            since: Mutex::new(now),
             rotation: Noted::new(Follower { machine: rotation, ..Follower::default() }, bell),
         }
     }
 
     /// Signs so from now on.
-    pub(crate) fn replace(&self, Begun(settings, rotation): Begun) {
+    pub(crate) fn replace(&self, Begun(now, settings, rotation): Begun) {
         let mut present = lock(&self.rotation);
         self.followed.store(rotation.is_some(), Ordering::Relaxed);
         present.replace(rotation);
-        self.set(settings);
+        self.set(now, settings);
     }
 
-    fn set(&self, settings: Arc<Settings>) {
+    fn set(&self, now: Time, settings: Arc<Settings>) {
+        if settings.credentials != self.settings().credentials {
+            *lock(&self.since) = now;
+        }
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
     fn settings(&self) -> Arc<Settings> {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Since when requests are signed as they are now, if they are.
+    pub(crate) fn in_use_since(&self) -> Option<Time> {
+        self.settings().credentials.as_ref().map(|_| *lock(&self.since))
     }
 
     /// Whether there are files to look at. No lock.
@@ -110,7 +121,7 @@ impl Signing {
         // Locked until they are in force: those of a reconfiguration are newer.
         let mut rotation = lock(&self.rotation);
         if let Some(settings) = rotation.machine.as_mut().and_then(|it| it.done(now, id, outcome)) {
-            self.set(Arc::new(settings));
+            self.set(now, Arc::new(settings));
         }
     }
 

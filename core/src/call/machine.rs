@@ -68,6 +68,9 @@ pub(crate) struct Live {
     pub(crate) again: bool,
     /// Whether success is only known when the body has been read.
     pub(crate) streamed: bool,
+    /// Whether its time says nothing of its endpoint.
+    #[serde(default)]
+    pub(crate) patient: bool,
 }
 
 impl Live {
@@ -362,8 +365,9 @@ impl Call {
         let again = why == Choice::Again;
         self.repeats += u8::from(again);
         let number = AttemptId(self.attempts);
-        let streamed = self.spec.streamed;
-        let live = Live { endpoint, permit, sent_at: now, kind, number, why, again, streamed };
+        let CallSpec { streamed, patient, .. } = self.spec;
+        let sent_at = now;
+        let live = Live { endpoint, permit, sent_at, kind, number, why, again, streamed, patient };
         if let Some(place) = self.lives.iter_mut().find(|place| place.is_none()) {
             *place = Some(live);
         }
@@ -491,6 +495,7 @@ impl Call {
             let sample = match class {
                 Class::Throttled => Sample::Dropped,
                 Class::Failure | Class::Ignored => Sample::Ignored,
+                Class::Success if live.patient => Sample::Ignored,
                 Class::Success => Sample::Success { took: now.since(live.sent_at) },
             };
             self.leave(service, now, class, sample);

@@ -50,7 +50,8 @@ pub struct CallSpec {
     pub no_hedge: bool,
     /// It takes long by its nature, as sending much does: silence says nothing of its endpoint. An
     /// attempt is neither copied nor taken back then, and has its full time also where a short one
-    /// would find out whether the endpoint works.
+    /// would find out whether the endpoint works; how long its answer takes is not taken for the
+    /// endpoint's usual time. See [`CallSpec::sending`].
     #[serde(default)]
     pub patient: bool,
     /// Deadline of the whole call, instead of the policy's.
@@ -81,6 +82,17 @@ impl CallSpec {
         streamed: false,
         also_retry: [0; 4],
     };
+
+    /// A request body above this, in bytes, takes as long as the line is slow: what is less has
+    /// left for the buffers of the system at once, as a rule.
+    pub const MUCH: usize = 64 << 10;
+
+    /// The same for a request with a body of so many bytes: much is sent patiently.
+    #[must_use]
+    pub const fn sending(mut self, bytes: usize) -> CallSpec {
+        self.patient = self.patient || bytes > CallSpec::MUCH;
+        self
+    }
 }
 
 /// Which attempt of a call, from 1.

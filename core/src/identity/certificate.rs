@@ -45,6 +45,13 @@ impl Leaf {
         Leaf::der(&STANDARD.decode(base64).ok()?)
     }
 
+    /// All certificates of a PEM text that can be read.
+    pub fn all(text: &[u8]) -> impl Iterator<Item = Leaf> {
+        const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+        let text = core::str::from_utf8(text).unwrap_or_default();
+        text.match_indices(BEGIN).filter_map(|(at, _)| Leaf::pem(text.get(at..)?.as_bytes()))
+    }
+
     /// A certificate as DER; `None` when it cannot be read.
     #[must_use]
     pub fn der(bytes: &[u8]) -> Option<Leaf> {

@@ -306,6 +306,7 @@ impl Desk {
             token: has.then(|| TokenView {
                 file,
                 held: self.token.token(wall).is_some(),
+                since: self.token.since(),
                 until: self.token.until(),
                 taken: self.token.taken(),
                 trouble: self.token.trouble(),

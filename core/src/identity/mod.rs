@@ -6,6 +6,7 @@
 //! | [`files`] | when three PEM files are read, and when what is in them counts |
 //! | [`token`] | when the file of a token is read, which token is used, and until when |
 //! | [`Desk`] | both as jobs, and the calendar of the certificate that is in force |
+//! | [`resumption`] | which servers are offered a TLS session, and what is done when one breaks off |
 //!
 //! The desk never sees a connection: a driver reads files, puts certificates in force (or says why
 //! it cannot) and asks for the token of the moment, per attempt. What a certificate says of itself
@@ -40,6 +41,7 @@ pub mod claims;
 mod desk;
 mod expiry;
 pub mod files;
+pub mod resumption;
 mod said;
 pub mod token;
 

@@ -124,6 +124,9 @@ pub struct TokenView {
     pub file: Option<Arc<str>>,
     /// Whether there is one that can be used.
     pub held: bool,
+    /// Since when it is used.
+    #[serde(default)]
+    pub since: Option<Wall>,
     /// When it says that it ends.
     pub until: Option<Wall>,
     /// Tokens taken so far.

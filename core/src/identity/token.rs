@@ -96,6 +96,7 @@ impl Trouble {
 struct Held {
     token: Secret,
     until: Option<Wall>,
+    since: Wall,
 }
 
 impl Held {
@@ -165,7 +166,7 @@ impl Keeper {
     pub fn give(&mut self, wall: Wall, token: &Secret) -> Result<Option<Said>, Trouble> {
         let token = whole(token.expose().as_bytes())?;
         let until = claims::end(token.expose());
-        let held = Held { token, until };
+        let held = Held { token, until, since: wall };
         if held.is_over(wall) {
             return Err(Trouble::Expired);
         }
@@ -176,10 +177,10 @@ impl Keeper {
         self.trouble = None;
         let same = self.held.as_ref().is_some_and(|before| before.token == held.token);
         let until = held.until;
-        self.held = Some(held);
         if same {
             return None;
         }
+        self.held = Some(held);
         self.taken = self.taken.saturating_add(1);
         (self.taken > 1).then_some(Said::TokenExchanged { until })
     }
@@ -235,7 +236,7 @@ impl Keeper {
         }
         self.looked = true;
         let found = content(outcome).and_then(|bytes| whole(&bytes)).and_then(|token| {
-            let held = Held { until: claims::end(token.expose()), token };
+            let held = Held { until: claims::end(token.expose()), token, since: wall };
             if held.is_over(wall) { Err(Trouble::Expired) } else { Ok(held) }
         });
         let said = match found {
@@ -274,6 +275,12 @@ impl Keeper {
     #[must_use]
     pub fn token(&self, wall: Wall) -> Option<&Secret> {
         self.held.as_ref().filter(|held| !held.is_over(wall)).map(|held| &held.token)
+    }
+
+    /// Since when it is used.
+    #[must_use]
+    pub fn since(&self) -> Option<Wall> {
+        Some(self.held.as_ref()?.since)
     }
 
     /// When it says that it ends.

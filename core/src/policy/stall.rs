@@ -215,6 +215,21 @@ impl Watch {
         self.heard(now);
     }
 
+    /// An attempt was answered after a time that says nothing of the endpoint, since much was sent
+    /// with it. That ends a trouble like any answer.
+    pub fn answered_at_last(&mut self, now: Time) {
+        self.out = self.out.saturating_sub(1);
+        self.heard(now);
+        (self.asked, self.troubled) = (false, false);
+    }
+
+    /// What an attempt sends is being taken: no answer, but no silence either.
+    pub fn moved(&mut self, now: Time) {
+        if self.out > 0 {
+            self.heard(now);
+        }
+    }
+
     fn heard(&mut self, now: Time) {
         self.quiet_since = self.quiet_since.max(now);
         self.waited_nanos = 0;

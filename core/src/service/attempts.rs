@@ -137,7 +137,7 @@ impl Service {
 
     /// Counts the outcome of an attempt, once, everywhere it counts.
     pub(crate) fn settle(&mut self, now: Time, live: &Live, outcome: Outcome) {
-        let Live { endpoint: id, permit, sent_at, again, streamed, kind, .. } = *live;
+        let Live { endpoint: id, permit, sent_at, again, streamed, kind, patient, .. } = *live;
         let class = outcome.class();
         self.tally.outcome(outcome);
         if class == Class::Failure {
@@ -154,6 +154,7 @@ impl Service {
             let load = &mut self.pool.loads[id.index as usize];
             load.out = load.out.saturating_sub(1);
             match class {
+                Class::Success if patient => (),
                 Class::Success => load.ewma.answered(now, took, ewma),
                 Class::Failure | Class::Throttled => load.ewma.failed(now, took, ewma),
                 Class::Ignored => (),
@@ -165,9 +166,18 @@ impl Service {
             && matches!(outcome, Outcome::Failed { fault: Fault::Timeout, .. });
         let mut silences = Silences::default();
         match outcome {
+            Outcome::Answered { .. } if patient => {
+                endpoint.watch.answered_at_last(now);
+                tier.watch.answered_at_last(now);
+            }
             Outcome::Answered { .. } => {
                 silences.endpoint_ended = endpoint.watch.answered(now, took);
                 silences.tier_ended = tier.watch.answered(now, took);
+            }
+            // Its time was up; that is no silence while what it sent was still being taken.
+            Outcome::Failed { fault: Fault::Timeout, .. } if patient => {
+                endpoint.watch.silent_among(now, &self.rules.stall);
+                tier.watch.silent_among(now, &self.rules.stall);
             }
             Outcome::Failed { fault: Fault::Timeout | Fault::ConnectTimeout, .. } => {
                 silences.endpoint_began = endpoint.watch.silent(now, &self.rules.stall);
@@ -178,7 +188,7 @@ impl Service {
                 tier.watch.failed(now);
             }
         }
-        if let Some(latency) = &mut self.latency
+        if let Some(latency) = self.latency.as_mut().filter(|_| !patient)
             && (matches!(outcome, Outcome::Answered { .. })
                 || (!probe && matches!(outcome, Outcome::Failed { fault: Fault::Timeout, .. })))
         {
@@ -214,6 +224,8 @@ impl Service {
             }
         }
         let rules = &self.rules.breaker;
+        // Nor is it slow for what it sends.
+        let took = if patient { Duration::ZERO } else { took };
         let change = endpoint.breaker.record(now, permit, counted, took, rules, &mut self.rng);
         let number = endpoint.tier;
         let tier = &self.pool.tiers[number as usize];
@@ -239,6 +251,17 @@ impl Service {
             self.switch(now, number, sent_at);
         }
         self.sync(now, id.index);
+    }
+
+    /// Part of what an attempt sends has been taken. A large body keeps its endpoint from answering
+    /// anybody who waits for the end of it; this says that it is not silent. Not needed for each
+    /// piece: some in the time of a usual answer will do.
+    pub fn moved(&mut self, now: Time, id: EndpointId) {
+        if let Some((endpoint, tier)) = self.pool.with_tier(id) {
+            endpoint.watch.moved(now);
+            tier.watch.moved(now);
+            self.sync(now, id.index);
+        }
     }
 
     /// The service is answered by another cluster than before. An answer to an attempt from

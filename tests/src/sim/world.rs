@@ -383,6 +383,7 @@ impl World {
             identity: Default::default(),
             shared_lists: None,
             shared_answers: None,
+            credentials: Vec::new(),
             events: Vec::new(),
             notices,
         }

@@ -1,6 +1,7 @@
 //! A certificate authority of the test's own, and HTTPS servers with its certificates: one thread
 //! per connection, HTTP/1.1, answering with the name of the client they see.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +14,7 @@ use origin_driver::{Identity, Roots};
 use rcgen::string::Ia5String;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier};
 use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection};
 use rustls::{StreamOwned, SupportedProtocolVersion, version};
 
@@ -136,8 +137,54 @@ impl<'a> Setup<'a> {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.leaf.key.clone()));
         let mut config = builder.with_single_cert(vec![self.leaf.der.clone()], key).unwrap();
         config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config.session_storage = Arc::new(Noted(ServerSessionMemoryCache::new(256)));
         Arc::new(config)
     }
+}
+
+thread_local! {
+    /// Whether the client of this thread has offered a session.
+    static OFFERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Sessions, with a note of who offers one.
+#[derive(Debug)]
+struct Noted(Arc<ServerSessionMemoryCache>);
+
+impl StoresServerSessions for Noted {
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        self.0.put(key, value)
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let known = self.0.get(key);
+        OFFERED.set(OFFERED.get() || known.is_some());
+        known
+    }
+
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let known = self.0.take(key);
+        OFFERED.set(OFFERED.get() || known.is_some());
+        known
+    }
+
+    fn can_cache(&self) -> bool {
+        true
+    }
+}
+
+/// What a server does about a session that it is offered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OnOffer {
+    /// It goes on with it.
+    #[default]
+    Resume,
+    /// It breaks off with the alert `internal_error`, as OpenSSL without a session id context.
+    Break,
+    /// It closes without a word.
+    Close,
+    /// It breaks off in any case, offered one or not.
+    BreakAll,
 }
 
 /// A server on loopback, until the process ends.
@@ -154,7 +201,9 @@ struct Shared {
     open: Mutex<BTreeMap<String, u64>>,
     accepted: AtomicU64,
     resumed: AtomicU64,
+    broken: AtomicU64,
     requests: AtomicU64,
+    on_offer: Mutex<OnOffer>,
     /// Whether one that refuses a client does not wait for it to have heard.
     abrupt: AtomicBool,
 }
@@ -169,6 +218,8 @@ impl Server {
             open: Mutex::default(),
             accepted: AtomicU64::new(0),
             resumed: AtomicU64::new(0),
+            broken: AtomicU64::new(0),
+            on_offer: Mutex::default(),
             requests: AtomicU64::new(0),
             abrupt: AtomicBool::new(false),
         });
@@ -215,6 +266,16 @@ impl Server {
         self.shared.resumed.load(Ordering::SeqCst)
     }
 
+    /// Does this with sessions that it is offered from now on.
+    pub(crate) fn on_offer(&self, what: OnOffer) {
+        *self.shared.on_offer.lock().unwrap() = what;
+    }
+
+    /// Handshakes that it broke off by that.
+    pub(crate) fn broken(&self) -> u64 {
+        self.shared.broken.load(Ordering::SeqCst)
+    }
+
     /// Connections that were made and are no more.
     pub(crate) fn closed(&self) -> u64 {
         self.accepted() - self.shared.open.lock().unwrap().values().sum::<u64>()
@@ -229,6 +290,11 @@ fn serve(shared: &Shared, mut tcp: TcpStream) {
     shared.accepted.fetch_add(1, Ordering::SeqCst);
     let (config, keep) = shared.config.read().unwrap().clone();
     let mut connection = ServerConnection::new(config).unwrap();
+    let on_offer = *shared.on_offer.lock().unwrap();
+    if on_offer != OnOffer::Resume && breaks_off(&mut connection, &mut tcp, on_offer) {
+        shared.broken.fetch_add(1, Ordering::SeqCst);
+        return;
+    }
     if connection.complete_io(&mut tcp).is_err() || connection.is_handshaking() {
         // Tells why, and stays until the client has gone: a reset would overtake the alert.
         while connection.wants_write() && connection.write_tls(&mut tcp).is_ok() {}
@@ -254,6 +320,25 @@ fn serve(shared: &Shared, mut tcp: TcpStream) {
     *shared.open.lock().unwrap().entry(name.clone()).or_default() += 1;
     answer(shared, StreamOwned::new(connection, tcp), &name, keep);
     *shared.open.lock().unwrap().entry(name).or_default() -= 1;
+}
+
+/// Hears the client out and breaks off, if so it is to be; nothing has been written otherwise.
+fn breaks_off(connection: &mut ServerConnection, tcp: &mut TcpStream, on_offer: OnOffer) -> bool {
+    OFFERED.set(false);
+    while !connection.wants_write() {
+        let read = matches!(connection.read_tls(tcp), Ok(1..));
+        if !read || connection.process_new_packets().is_err() {
+            return false;
+        }
+    }
+    if !OFFERED.take() && on_offer != OnOffer::BreakAll {
+        return false;
+    }
+    if on_offer != OnOffer::Close {
+        // A record of TLS 1.2, as all alerts of this moment are: fatal, `internal_error`.
+        tcp.write_all(&[21, 3, 3, 0, 2, 2, 80]).unwrap();
+    }
+    true
 }
 
 fn answer(

@@ -22,7 +22,7 @@ on_every_runtime! {
     names_that_no_certificate_can_have_are_refused_at_build
 }
 
-const TLS: Outcome = Outcome::Failed { fault: Fault::Tls, sent: Sent::Never };
+pub(crate) const TLS: Outcome = Outcome::Failed { fault: Fault::Tls, sent: Sent::Never };
 
 /// A client of one server that tries once.
 pub(crate) fn to<S: Subject>(url: &str, roots: Roots) -> Builder<S> {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use origin_core::Error;
-use origin_core::config::vault::{AppRoleConfig, CertAuthConfig};
+use origin_core::config::vault::{AppRoleConfig, CertAuthConfig, TokenFileConfig};
 use origin_core::config::{KvVersion, VaultAuth, VaultConfig};
 use origin_core::outcome::Fault;
 use origin_core::vault::event::{Event as Said, Trouble};
@@ -24,7 +24,9 @@ use crate::subject::{Subject, eventually};
 on_every_runtime! {
     case_000_23_secrets_are_read_written_listed_and_deleted
     case_000_23_logins_over_tls_and_mutual_tls
+    a_server_that_cannot_resume_sessions_costs_no_attempt
     case_000_23_a_token_revoked_in_mid_flight_fails_no_call_of_a_real_server
+    case_000_23_a_token_file_is_followed_and_no_call_fails
     case_000_23_a_sealed_server_is_said_to_be_sealed_and_gone_on_with
     case_000_23_wrong_credentials_are_said_to_be_wrong
 }
@@ -84,6 +86,13 @@ impl SecretFile {
         let path = std::env::temp_dir().join(name);
         fs::write(&path, content).unwrap();
         SecretFile(path)
+    }
+
+    /// Another content, at once and as a whole.
+    fn put(&self, content: &str) {
+        let next = self.0.with_extension("next");
+        fs::write(&next, content).unwrap();
+        fs::rename(next, &self.0).unwrap();
     }
 }
 
@@ -238,6 +247,33 @@ fn case_000_23_logins_over_tls_and_mutual_tls<S: Subject>() {
     }
 }
 
+/// It asks for certificates and has no session id context, so that it breaks off when it is offered
+/// a session: that is made good below the call, however many connections there are.
+fn a_server_that_cannot_resume_sessions_costs_no_attempt<S: Subject>() {
+    let Some(vault) = vault::start(&Setup { tls: Tls::Mutual }) else { return };
+    let mut book = Book::default();
+    fill(&vault);
+    let token = vault.token(600).unwrap();
+    book.plant(&token);
+    let client = known::<S>(&vault, VaultAuth::Given)
+        .vault_token(&token)
+        .configure(|all| {
+            all.limits.idle_connections = 0;
+            all.policy.retry.max_attempts = 1;
+        })
+        .build()
+        .unwrap();
+    for _ in 0..16 {
+        assert_eq!(read(&client).unwrap(), VALUE);
+    }
+    let failures = client.tls_failures();
+    let [failure] = failures.as_slice() else { panic!("{failures:?}") };
+    assert!(failure.reason.contains("offered a session (InternalError)"), "{failure}");
+    // Offers are made to the 2nd connection, the 6th and the 15th; the lookup may be one more.
+    assert!((2..=3).contains(&failure.count), "{failure}");
+    book.close(&[&client]);
+}
+
 fn case_000_23_a_token_revoked_in_mid_flight_fails_no_call_of_a_real_server<S: Subject>() {
     let Some(vault) = vault::start(&Setup::default()) else { return };
     let mut book = Book::default();
@@ -247,15 +283,36 @@ fn case_000_23_a_token_revoked_in_mid_flight_fails_no_call_of_a_real_server<S: S
     let file = SecretFile::new(&role.secret_id);
     let client = builder::<S>(&vault, approle(&role.role_id, &file)).build().unwrap();
     let _background = S::background(&client);
-    let own = || S::wait(client.secrets().get_secret("auth/token/lookup-self"));
-    let id = || own().unwrap().get("id").unwrap().to_owned();
-    let first = id();
+    let first = token(&client);
+    under_load(&client, |some| {
+        some(20);
+        vault.revoke(&first).unwrap();
+        some(20);
+    });
+    let second = token(&client);
+    assert_ne!(first, second, "exchanged by another login");
+    let again = |event: &Said| matches!(event, Said::TokenAcquired { again: true, .. });
+    let events: Vec<Said> = events(&client);
+    assert_eq!(events.iter().filter(|event| again(event)).count(), 1, "{events:?}");
+    [&first, &second].iter().for_each(|token| book.plant(token));
+    book.close(&[&client]);
+}
+
+/// The token that is used.
+fn token<S: Subject>(client: &Client<S>) -> String {
+    let own = S::wait(client.secrets().get_secret("auth/token/lookup-self")).unwrap();
+    own.get("id").unwrap().to_owned()
+}
+
+/// Does this while four threads read; none of their calls may fail. `work` is given a way to wait
+/// for so many more reads.
+fn under_load<S: Subject>(client: &Client<S>, work: impl FnOnce(&dyn Fn(usize))) {
     let (over, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 while !over.load(Ordering::SeqCst) {
-                    let read = read(&client);
+                    let read = read(client);
                     if !matches!(read.as_deref(), Ok(VALUE)) {
                         over.store(true, Ordering::SeqCst);
                         panic!("{read:?}");
@@ -264,23 +321,51 @@ fn case_000_23_a_token_revoked_in_mid_flight_fails_no_call_of_a_real_server<S: S
                 }
             });
         }
-        let some = |count| {
+        work(&|count| {
             let begun = reads.load(Ordering::SeqCst);
             let more =
                 || over.load(Ordering::SeqCst) || reads.load(Ordering::SeqCst) > begun + count;
             eventually("more reads", more);
-        };
-        some(20);
-        vault.revoke(&first).unwrap();
-        some(20);
+        });
         over.store(true, Ordering::SeqCst);
     });
-    let second = id();
-    assert_ne!(first, second, "exchanged by another login");
-    let again = |event: &Said| matches!(event, Said::TokenAcquired { again: true, .. });
-    let events: Vec<Said> = events(&client);
-    assert_eq!(events.iter().filter(|event| again(event)).count(), 1, "{events:?}");
-    [&first, &second].iter().for_each(|token| book.plant(token));
+}
+
+fn case_000_23_a_token_file_is_followed_and_no_call_fails<S: Subject>() {
+    let Some(vault) = vault::start(&Setup::default()) else { return };
+    let mut book = Book::default();
+    fill(&vault);
+    let tokens = [(); 4].map(|()| vault.token(600).unwrap());
+    tokens.iter().for_each(|token| book.plant(token));
+    let file = SecretFile::new(&format!("{}\n", tokens[0]));
+    let path = file.0.display().to_string();
+    let auth = VaultAuth::TokenFile(TokenFileConfig { path, poll: Duration::from_secs(1) });
+    let client = builder::<S>(&vault, auth).build().unwrap();
+    let _background = S::background(&client);
+    assert_eq!((read(&client).unwrap().as_str(), token(&client)), (VALUE, tokens[0].clone()));
+    under_load(&client, |some| {
+        for pair in tokens.windows(2).take(2) {
+            file.put(&pair[1]);
+            eventually("the new one is used", || token(&client) == pair[1]);
+            vault.revoke(&pair[0]).unwrap();
+            some(20);
+        }
+    });
+    // A file that holds none changes nothing, and is told.
+    file.put("\n");
+    let view = || client.snapshot().vault.unwrap();
+    eventually("it is told", || view().trouble.is_some());
+    assert_eq!((token(&client), view().stage), (tokens[2].clone(), Stage::Held));
+    // Nor does one that is gone; the next one is found, also where the old one is revoked at once.
+    fs::remove_file(&file.0).unwrap();
+    assert_eq!(read(&client).unwrap(), VALUE);
+    file.put(&tokens[3]);
+    vault.revoke(&tokens[2]).unwrap();
+    eventually("the next one is used", || read(&client).is_ok_and(|value| value == VALUE));
+    assert_eq!((token(&client), view().trouble), (tokens[3].clone(), None));
+    let stays = S::wait(client.close(Duration::from_secs(5))).unwrap();
+    let alive = vault.http_as(&tokens[3]).get("/v1/auth/token/lookup-self").unwrap();
+    assert_eq!((stays, alive.status), (true, 200), "whose file it is gives it back");
     book.close(&[&client]);
 }
 

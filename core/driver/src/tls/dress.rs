@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use origin_core::ConfigError;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{ClientSessionMemoryCache, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
@@ -36,6 +36,13 @@ pub(super) struct Party {
 pub(super) struct Dress {
     pub(super) realm: Realm,
     pub(super) expect: Expect,
+}
+
+/// What all connections of one dress share.
+#[derive(Clone)]
+pub(super) struct Wardrobe {
+    pub(super) config: ClientConfig,
+    pub(super) sessions: Arc<ClientSessionMemoryCache>,
 }
 
 /// The certificates for the agents. Where they name no roots, those of the application count.
@@ -114,9 +121,6 @@ impl Party {
         let both: [&[u8]; 2] = [b"h2", b"http/1.1"];
         let offered = if http2 && !expect.http1_only { &both[..] } else { &both[1..] };
         config.alpn_protocols = offered.iter().map(|protocol| protocol.to_vec()).collect();
-        let plain = *expect == Expect::default();
-        let sessions = if plain { SESSIONS } else { SESSIONS_EACH };
-        config.resumption = Resumption::in_memory_sessions(sessions);
         Ok(config)
     }
 }
@@ -205,20 +209,23 @@ impl Present {
         self.configs = configs.into();
     }
 
-    pub(super) fn config(
+    pub(super) fn wardrobe(
         &self,
         provider: &Arc<CryptoProvider>,
         http2: bool,
         dress: &Dress,
-    ) -> Result<Arc<ClientConfig>, ConfigError> {
+    ) -> Result<Wardrobe, ConfigError> {
         let key = (dress.realm, dress.expect.clone());
-        if let Some(config) = lock(&self.configs).get(&key) {
-            return Ok(config.clone());
+        if let Some(shared) = lock(&self.configs).get(&key) {
+            return Ok(shared.clone());
         }
         let party = self.party(dress.realm);
         let party = party.ok_or_else(|| ConfigError::new("tls", "there is no certificate"))?;
         let config = party.config(provider, http2, &dress.expect)?;
+        let plain = dress.expect == Expect::default();
+        let sessions = if plain { SESSIONS } else { SESSIONS_EACH };
+        let sessions = Arc::new(ClientSessionMemoryCache::new(sessions));
         // Two connections that came here at once share one configuration.
-        Ok(lock(&self.configs).entry(key).or_insert_with(|| Arc::new(config)).clone())
+        Ok(lock(&self.configs).entry(key).or_insert(Wardrobe { config, sessions }).clone())
     }
 }

@@ -18,7 +18,7 @@ const KEPT: usize = 64;
 pub(super) struct Failures(VecDeque<TlsFailure>);
 
 impl Failures {
-    pub(super) fn note(&mut self, (host, port): &Target, error: &Error) {
+    pub(super) fn note(&mut self, (host, port): &Target, reason: String) {
         let known = self.0.iter().position(|f| f.host == *host && f.port == *port);
         let count = known.and_then(|at| self.0.remove(at)).map_or(0, |failure| failure.count);
         if self.0.len() >= KEPT {
@@ -27,7 +27,7 @@ impl Failures {
         self.0.push_back(TlsFailure {
             host: host.clone(),
             port: *port,
-            reason: reason(error),
+            reason,
             count: count.saturating_add(1),
         });
     }
@@ -86,7 +86,17 @@ pub fn is_refusal(error: &Error) -> bool {
     )
 }
 
-fn reason(error: &Error) -> String {
+/// What is wrong with a server that breaks off where it could decline.
+pub(super) fn broken_session(error: &Error) -> String {
+    let alert = match error {
+        Error::AlertReceived(alert) => format!("{alert:?}"),
+        error => error.to_string(),
+    };
+    format!("the server breaks off when it is offered a session ({alert}); connected in full")
+}
+
+/// What is wrong, in words for an operator.
+pub(super) fn reason(error: &Error) -> String {
     match error {
         Error::AlertReceived(AlertDescription::CertificateRequired) => {
             "the server requires a client certificate, and none was sent".to_owned()
@@ -113,9 +123,9 @@ mod tests {
         let mut failures = Failures::default();
         let alert = Error::AlertReceived(AlertDescription::CertificateRequired);
         for port in 0..200 {
-            failures.note(&target("host", port), &Error::DecryptError);
+            failures.note(&target("host", port), reason(&Error::DecryptError));
         }
-        failures.note(&target("host", 150), &alert);
+        failures.note(&target("host", 150), reason(&alert));
         let list = failures.list();
         assert_eq!(list.len(), KEPT);
         let last = list.last().unwrap();

@@ -8,11 +8,13 @@
 //! Sessions are resumed only by connections of the same identity, roots and expectation: each
 //! expectation has a rustls configuration of its own, with its own sessions, and all are made
 //! anew when identity or roots change. A resumed session is not verified again, so it would keep
-//! what had been verified before.
+//! what had been verified before. A server that breaks off when it is offered one is connected to
+//! once more, in full, before anybody hears of it.
 
 mod dress;
 mod failures;
 mod parse;
+mod sessions;
 mod verifier;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +22,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use origin_core::ConfigError;
+use origin_core::identity::resumption::Resumption;
 use origin_core::outcome::Fault;
 use rustls::ClientConfig;
 use rustls::crypto::CryptoProvider;
@@ -27,7 +30,8 @@ use rustls::pki_types::ServerName;
 
 pub use failures::{cause, is_refusal};
 
-use self::dress::{Dress, Party};
+use self::dress::{Dress, Party, Wardrobe};
+use self::sessions::Sessions;
 use crate::expect::{Expect, Expectations, Target, Verify, target};
 use crate::hub::lock;
 use crate::identity::Identity;
@@ -50,6 +54,7 @@ pub struct Tls {
     present: RwLock<Arc<Present>>,
     dialed: Mutex<BTreeSet<Target>>,
     failures: Mutex<failures::Failures>,
+    resumption: Mutex<Resumption>,
 }
 
 struct Given {
@@ -69,7 +74,7 @@ struct Present {
     mesh: Option<(Party, Arc<str>)>,
     places: Arc<Places>,
     /// A configuration per realm and expectation, made with the first connection that needs it.
-    configs: Mutex<BTreeMap<(Realm, Expect), Arc<ClientConfig>>>,
+    configs: Mutex<BTreeMap<(Realm, Expect), Wardrobe>>,
 }
 
 /// How to secure a connection to one target.
@@ -88,12 +93,18 @@ pub struct Secured {
 pub struct Watch {
     tls: Arc<Tls>,
     target: Target,
+    sessions: Arc<Sessions>,
 }
 
 impl Watch {
-    /// Remembers why a handshake with the target failed, for [`TlsFailure`].
+    /// Remembers why a handshake with the target failed, for [`TlsFailure`]. After one that did,
+    /// ask [`Tls::once_more`].
     pub fn note(&self, error: &rustls::Error) {
-        lock(&self.tls.failures).note(&self.target, error);
+        let reason = match self.sessions.broke(error) {
+            true => failures::broken_session(error),
+            false => failures::reason(error),
+        };
+        lock(&self.tls.failures).note(&self.target, reason);
     }
 }
 
@@ -157,7 +168,7 @@ impl Tls {
         };
         // What rustls might refuse, it refuses now and not with the first connection.
         for realm in [Realm::Own, Realm::Agents] {
-            present.config(&provider, http2, &Dress { realm, expect: Expect::default() })?;
+            present.wardrobe(&provider, http2, &Dress { realm, expect: Expect::default() })?;
         }
         Ok(Arc::new(Tls {
             provider,
@@ -170,6 +181,7 @@ impl Tls {
             present: RwLock::new(Arc::new(present)),
             dialed: Mutex::default(),
             failures: Mutex::default(),
+            resumption: Mutex::default(),
         }))
     }
 
@@ -188,7 +200,7 @@ impl Tls {
         // Read after it was noted: whoever exchanges it from now on sees the note.
         let present = self.present();
         let dress = present.dress(&target).map_err(|why| {
-            lock(&self.failures).note(&target, &rustls::Error::General(why.to_owned()));
+            lock(&self.failures).note(&target, why.to_owned());
             Fault::Tls
         })?;
         let name = match &dress.expect.verify {
@@ -196,8 +208,22 @@ impl Tls {
             _ => &target.0,
         };
         let name = server_name(name).ok_or(Fault::Tls)?;
-        let config = present.config(&self.provider, self.http2, &dress).map_err(|_| Fault::Tls)?;
-        Ok(Secured { config, name, watch: Watch { tls: self.clone(), target } })
+        let shared = present.wardrobe(&self.provider, self.http2, &dress);
+        let Wardrobe { mut config, sessions } = shared.map_err(|_| Fault::Tls)?;
+        let (tls, server) = (self.clone(), name.clone());
+        let sessions = Arc::new(Sessions::new(sessions, tls.clone(), target.clone(), server));
+        config.resumption = rustls::client::Resumption::store(sessions.clone());
+        let watch = Watch { tls, target, sessions };
+        Ok(Secured { config: Arc::new(config), name, watch })
+    }
+
+    /// Whether a connection to `host` (as in the URL) and `port` whose handshake failed just now
+    /// is to be made once more, from the socket on: the server broke off because it was offered a
+    /// session. Nothing had left. The next connection offers none.
+    #[must_use]
+    pub fn once_more(&self, host: &str, port: u16) -> bool {
+        let (host, port) = target(host, port);
+        lock(&self.resumption).once_more(&host, port)
     }
 
     /// Puts a change in force, as a whole or not at all. `renew` is called if connections that
@@ -256,7 +282,7 @@ impl Tls {
         next.keep_configs(&present);
         for realm in [Realm::Own, Realm::Agents] {
             let dress = Dress { realm, expect: Expect::default() };
-            next.config(&self.provider, self.http2, &dress)?;
+            next.wardrobe(&self.provider, self.http2, &dress)?;
         }
         // From here on nothing can fail.
         let next = Arc::new(next);
@@ -273,6 +299,7 @@ impl Tls {
         }
         drop(dialed);
         lock(&self.failures).clear();
+        lock(&self.resumption).forget();
         if stale {
             renew();
         }

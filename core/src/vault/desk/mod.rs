@@ -129,6 +129,8 @@ pub struct Desk {
     leases: Leases,
     /// The token, and what the file of the token last held.
     token: Option<Secret>,
+    /// Since when there is this one.
+    since: Time,
     /// What the next login takes: a secret id or a JWT.
     credential: Option<Secret>,
     nodes: Vec<Address>,
@@ -172,6 +174,7 @@ impl Desk {
             keeper,
             leases: Leases::default(),
             token,
+            since: Time::ZERO,
             credential,
             nodes,
             node: 0,
@@ -225,6 +228,13 @@ impl Desk {
         (!good || self.doubted) && !self.closing && self.out.iter().any(|out| keeper(&out.who))
     }
 
+    fn take(&mut self, now: Time, token: Secret) {
+        if self.token.as_ref() != Some(&token) {
+            self.since = now;
+        }
+        self.token = Some(token);
+    }
+
     /// Why there is no token, where one was asked for.
     #[must_use]
     pub fn trouble(&self, now: Time) -> Option<Trouble> {
@@ -235,7 +245,7 @@ impl Desk {
 
     /// The program gives another token.
     pub fn give(&mut self, now: Time, token: Secret) {
-        self.token = Some(token);
+        self.take(now, token);
         self.keeper.given(now);
         self.out.retain(|out| matches!(out.who, Who::Lease(_)));
     }
@@ -442,11 +452,11 @@ impl Desk {
                     if self.token.as_ref() == Some(&token) {
                         answer = keeper::Answer::Same;
                     } else {
-                        self.token = Some(token);
+                        self.take(now, token);
                     }
                 }
                 (Who::Keeper(What::Read), _) => self.credential = Some(token),
-                _ => self.token = Some(token),
+                _ => self.take(now, token),
             }
         }
         self.keeper.done(now, out.ask, answer, &self.rules.keeper, &mut self.rng);
@@ -496,6 +506,9 @@ pub struct View {
     pub auth: Arc<str>,
     /// Where it stands.
     pub stage: Stage,
+    /// Since when there is this one, if there is one.
+    #[serde(default)]
+    pub since: Option<Time>,
     /// When it ends; [`Time::NEVER`]: not known, or never.
     pub until: Option<Time>,
     /// Why the last exchange for it failed, if it did.
@@ -511,6 +524,7 @@ impl Desk {
         View {
             auth: self.rules.vault.auth().word().into(),
             stage: self.keeper.stage(),
+            since: self.keeper.until().map(|_| self.since),
             until: self.keeper.until(),
             trouble: self.trouble,
             leases: self.leases.len(),
