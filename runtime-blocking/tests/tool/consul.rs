@@ -1,7 +1,5 @@
 //! `origin register` and `origin deregister` at a real agent of Consul, and what the other commands
 //! see of it.
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
