@@ -8,6 +8,8 @@ mod consul;
 mod endings;
 mod hostile;
 mod pages;
+mod pty;
+mod screen;
 mod settings;
 mod states;
 mod terminal;

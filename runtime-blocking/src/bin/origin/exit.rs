@@ -48,6 +48,10 @@ pub(crate) enum Refusal {
     Error(Error),
     /// There was something to tell, and it could not be read or written.
     Unusable(String, &'static str),
+    /// Discovery knows nothing, and why.
+    Blind(String),
+    /// A service that discovery does not know.
+    Unknown(String),
     /// Whoever reads the output has gone away, and is content with what it got.
     Gone,
 }
@@ -91,6 +95,15 @@ impl Refusal {
             Refusal::Error(error) => {
                 explain(error);
                 of_error(error)
+            }
+            Refusal::Blind(why) => {
+                say(&format!("discovery failed: {why}"), "see whether the registry can be reached");
+                DISCOVERY
+            }
+            Refusal::Unknown(name) => {
+                let advice = "see `origin services` for all of them";
+                say(&format!("unknown service {name:?}"), advice);
+                UNKNOWN_SERVICE
             }
             Refusal::Gone => OK,
         }

@@ -38,10 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
     // A registry that is not there, or does not know the name, is told at once. One that fails
     // later, or forgets the service, is what is watched for.
     let snapshot = look::discovered(|| Ok(client.snapshot()), FIRST)?;
-    if let Some(why) = look::blind(&snapshot) {
-        exit::say(&format!("discovery failed: {why}"), "see whether the registry can be reached");
-        return Ok(exit::DISCOVERY);
-    }
+    look::sighted(&snapshot)?;
     client.service(&args.service)?;
     let mut watch = client.watch(&args.service)?;
     let (mut before, mut lines) = (BTreeSet::new(), 0);
@@ -54,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
             let why = client.snapshot().discovery.iter().find_map(|one| one.last_error.clone());
             if why != said {
                 let now = why.as_deref().unwrap_or("answers again");
-                exit::warn(&format!("discovery: {now}"));
+                exit::warn(&text::clean(&format!("discovery: {now}")));
                 said = why;
             }
             continue;
