@@ -1,7 +1,12 @@
 //! The commands of the tool as a script and a person see them, against the laboratory's servers and
 //! against mistakes. One idea is one room; `origin call` and the demo itself are in `cli.rs`.
 #![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed unwrap is a failed test"
+)]
 
 mod bench;
 mod consul;

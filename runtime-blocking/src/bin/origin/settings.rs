@@ -213,8 +213,7 @@ impl Where {
 
 /// Refuses a configuration that says of no service where it is.
 pub(crate) fn known(config: &Config) -> Result<(), Refusal> {
-    let injected = config.services.values().any(|service| !service.endpoints.is_empty());
-    if config.discovery.is_some() || injected {
+    if config.says_where() {
         return Ok(());
     }
     Err(Refusal::Usage(
