@@ -111,3 +111,26 @@ fn mistakes_in_the_configuration_are_told_with_their_place() {
     let schema: Value = serde_json::from_str(&out).unwrap();
     assert!(code == 0 && schema["properties"]["policy"].is_object());
 }
+
+/// A file of policies says nothing of discovery, and is none the worse for it.
+#[test]
+fn a_file_that_holds_only_policies_can_be_checked() {
+    let room = Room::new();
+    let check = |text_: &str| {
+        let file = room.file("policies.toml", text_);
+        let output = origin(&["check-config", &file]).output().unwrap();
+        (code(&output), text(&output.stdout), text(&output.stderr))
+    };
+    let (code_, out, errors) = check("[policy]\npreset = \"omninode\"\n");
+    assert_eq!(code_, 0, "{errors}");
+    assert!(out.contains("no mistakes and no warnings\nit does not say where"), "{out}");
+    let (code_, _, errors) = check("[policy.deadline]\ntotal = \"0s\"\n");
+    assert!(code_ == 1 && errors.contains("policy.deadline.total"), "{errors}");
+    let (code_, out, _) = check("[discovery]\nurl = \"http://127.0.0.1:9/\"\n");
+    assert_eq!((code_, &*out), (0, "no mistakes and no warnings\n"));
+    // A client is not to be had of it.
+    let file = room.file("policies.toml", "[policy]\npreset = \"omninode\"\n");
+    let output = origin(&["status", "--config", &file]).output().unwrap();
+    assert_eq!(code(&output), 1);
+    assert!(text(&output.stderr).contains("it is not known where services are"));
+}

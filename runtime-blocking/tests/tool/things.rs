@@ -88,3 +88,23 @@ fn files_are_stamped_and_validated() {
     assert!(text(&output.stdout).contains("NOT VALID"), "{}", text(&output.stdout));
     assert_eq!(code(&at(&world, &["stamp", "/no/such/file"]).output().unwrap()), 1);
 }
+
+/// The upload of a large object is one that others do not see in part, and `--only-new` holds for it.
+#[test]
+fn a_large_object_goes_in_parts_and_takes_no_place_that_is_taken() {
+    let world = world();
+    let content: Vec<u8> = (0..9_u32 << 20).map(|n| (n % 251) as u8).collect();
+    let put = |more: &[&str]| {
+        with_input(at(&world, &[&["object", "put", "b", "big", "-"], more].concat()), &content)
+    };
+    let first = put(&["--only-new"]);
+    assert_eq!(code(&first), 0, "{}", text(&first.stderr));
+    let parts = world.service("storage");
+    assert!(parts.requests() >= 4, "begin, two parts, end: {}", parts.requests());
+    let again = put(&["--only-new"]);
+    assert_eq!(code(&again), 5, "{}", text(&again.stderr));
+    let got = at(&world, &["object", "get", "b", "big"]).output().unwrap();
+    assert!(got.stdout == content);
+    let small = ["object", "put", "b", "big", "/dev/null", "--only-new"];
+    assert_eq!(code(&at(&world, &small).output().unwrap()), 5);
+}

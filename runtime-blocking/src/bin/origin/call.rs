@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
             if args.json {
                 let report = error.failure().map(|failure| &failure.report);
                 let out = json!({
-                    "error": error.to_string(), "advice": error.advice(), "report": report,
+                    "error": error.to_string(), "advice": exit::advice(&error), "report": report,
                 });
                 // The exit code tells of the failed call, whoever reads this or not.
                 let _ = text::print_json(&out);

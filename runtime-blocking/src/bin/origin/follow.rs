@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
     look::sighted(&snapshot)?;
     client.service(&args.service)?;
     let mut watch = client.watch(&args.service)?;
-    let (mut before, mut lines) = (BTreeSet::new(), 0);
+    let (mut before, mut lines) = (Vec::new(), 0);
     let mut said: Option<String> = None;
     while args.count.is_none_or(|count| lines < count) && !signal::came() {
         let Some(update) = watch.next_within(LOOK) else {
@@ -67,27 +67,27 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
     Ok(exit::OK)
 }
 
-fn addresses(update: &Update) -> BTreeSet<String> {
+/// In the order in which they are tried.
+fn addresses(update: &Update) -> Vec<String> {
     let named =
         update.endpoints.iter().map(|one| format!("{} ({})", one.address.as_str(), one.cluster));
     named.collect()
 }
 
 /// What changed.
-fn line(update: &Update, before: &BTreeSet<String>) -> String {
+fn line(update: &Update, before: &[String]) -> String {
     let now = addresses(update);
-    let mut line = format!(
-        "{} version {}: {} endpoints",
-        update.service,
-        update.version,
-        update.endpoints.len()
-    );
-    for (sign, all) in [('+', now.difference(before)), ('-', before.difference(&now))] {
-        for one in all {
+    let count = text::count(now.len(), "endpoint");
+    let mut line = format!("{} version {}: {count}", update.service, update.version);
+    let mut changed = false;
+    for (sign, all, others) in [('+', &*now, before), ('-', before, &*now)] {
+        let others: BTreeSet<&String> = others.iter().collect();
+        for one in all.iter().filter(|one| !others.contains(one)) {
             line.push_str(&format!(" {sign}{one}"));
+            changed = true;
         }
     }
-    if now == *before {
+    if !changed {
         line.push_str(" (order, health or weights)");
     }
     text::clean(&line)

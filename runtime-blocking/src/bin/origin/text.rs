@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use origin_blocking::core::time::DurationText;
 use serde::Serialize;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthChar;
 
 use crate::exit::Refusal;
 
@@ -17,7 +17,8 @@ use crate::exit::Refusal;
 /// direction of a text around or hides in it.
 fn acts(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
+        || matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}')
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
         || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
@@ -40,7 +41,8 @@ pub(crate) fn clean_lines(text: &str) -> String {
 
 /// Columns that a text takes.
 pub(crate) fn width(text: &str) -> usize {
-    UnicodeWidthStr::width(text)
+    // Character by character, as most terminals count, and never less than they do.
+    text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }
 
 /// At most `columns` of a text; one that was cut ends with `~`.
