@@ -85,7 +85,7 @@ fn a_hostile_registry_cannot_steer_the_terminal() {
     }
     for size in [USUAL, (200, 60), (40, 8)] {
         let mut top = Pty::start(&command(&["top", "--interval", "50ms"]), size);
-        let screen = top.until("unhealthy");
+        let screen = top.until("degraded");
         assert!(screen.alternate && screen.lines()[0].starts_with("origin top"), "{size:?}");
         let last = screen.lines().pop().unwrap();
         assert!(last.starts_with(" q quit"), "{size:?}: {}", screen.text());

@@ -36,8 +36,8 @@ Exit codes:
   6   answered with a 5xx status, also by the last endpoint of several
       that failed
   7   discovery failed, so nobody knows where the service is
-  8   there was an answer, but it broke off, was too large, cannot be read
-      or written
+  8   there was an answer, but it broke off, was too large, cannot be
+      read or written
   9   status: a service is degraded, or has not said in time how it is
   10  status: a service is unhealthy
 
