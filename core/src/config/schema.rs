@@ -131,7 +131,8 @@ mod tests {
         let mut names: Vec<&str> =
             known.keys().map(String::as_str).filter(|name| *name != "preset").collect();
         let mut fields: Vec<&str> = read.iter().map(String::as_str).collect();
-        (names.sort_unstable(), fields.sort_unstable());
+        names.sort_unstable();
+        fields.sort_unstable();
         assert_eq!(names, fields, "{path:?}");
         let mut count = 0;
         for name in &read {
