@@ -286,15 +286,31 @@ impl Config {
     /// # Errors
     /// The first refused field, by its path in `origin.toml`.
     pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_said()?;
+        if self.says_where() {
+            return Ok(());
+        }
+        Err(ConfigError::new(
+            "discovery",
+            "neither a discovery URL nor any service endpoint is configured",
+        ))
+    }
+
+    /// Whether it says of any service where it is: by discovery or by endpoints.
+    #[must_use]
+    pub fn says_where(&self) -> bool {
+        self.discovery.is_some() || self.services.values().any(|s| !s.endpoints.is_empty())
+    }
+
+    /// Checks what it says, and not whether that is enough for a client: of a file that holds
+    /// policies only, and gets the rest elsewhere.
+    ///
+    /// # Errors
+    /// As [`Config::check`].
+    pub fn check_said(&self) -> Result<(), ConfigError> {
         let policy = Rules::of(&self.policy, "policy")?;
         if self.local_cluster.as_deref().is_some_and(str::is_empty) {
             return Err(ConfigError::new("local_cluster", "is empty; leave it out instead"));
-        }
-        if self.discovery.is_none() && self.services.values().all(|s| s.endpoints.is_empty()) {
-            return Err(ConfigError::new(
-                "discovery",
-                "neither a discovery URL nor any service endpoint is configured",
-            ));
         }
         if let Some(discovery) = &self.discovery {
             discovery.check()?;
@@ -422,6 +438,10 @@ mod tests {
         assert_eq!(refused(|c| c.policy.breaker.open = s(61)), "policy.breaker.open");
         assert_eq!(refused(|c| c.policy.stall.floor = zero), "policy.stall.floor");
         assert_eq!(refused(|c| c.discovery = None), "discovery");
+        let mut policies = Config::default();
+        assert!(policies.check_said().is_ok() && !policies.says_where());
+        policies.policy.deadline.total = zero;
+        assert_eq!(policies.check_said().unwrap_err().field, "policy.deadline.total");
         assert_eq!(refused(|c| c.local_cluster = Some(String::new())), "local_cluster");
         assert_eq!(refused(|c| c.limits.body = 0), "limits.body");
         let ttl = |c: &mut Config, ttl| c.discovery.as_mut().unwrap().ttl = ttl;

@@ -1,7 +1,6 @@
 //! A whole world on loopback: a registry, clusters, instances, services. One
 //! server per service instance, because that is what breaks one at a time.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +12,8 @@ use crate::document::{Document, Place, Role};
 use crate::mode::Mode;
 use crate::registry::Registry;
 use crate::server::{FaultServer, Handler};
-use crate::services::{billing, secrets, storage};
+use crate::services::{billing, secrets};
+use crate::store::{Store, storage};
 
 /// The token that the `secrets` service of every world accepts.
 pub const DEMO_TOKEN: &str = "demo-token";
@@ -111,7 +111,7 @@ impl World {
     /// # Errors
     /// As [`FaultServer::start`].
     pub fn start(spec: WorldSpec) -> io::Result<World> {
-        let shared = Shared { objects: Arc::default(), bridge: bridge::handlers(Speaks::Clients) };
+        let shared = Shared { store: Arc::default(), bridge: bridge::handlers(Speaks::Clients) };
         let mut placed = Vec::new();
         for cluster in &spec.clusters {
             for service in &spec.services {
@@ -220,13 +220,13 @@ impl World {
 /// What all instances of a service have in common: they are replicas of each
 /// other.
 struct Shared {
-    objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    store: Arc<Mutex<Store>>,
     bridge: (Handler, Handler),
 }
 
 fn handler(cluster: &ClusterSpec, service: &str, instance: &str, shared: &Shared) -> Handler {
     let plain = match service {
-        "storage" => storage(Arc::clone(&shared.objects)),
+        "storage" => storage(Arc::clone(&shared.store)),
         "metadata-stamping" => Arc::clone(&shared.bridge.0),
         "onextree" => Arc::clone(&shared.bridge.1),
         "secrets" => secrets(DEMO_TOKEN, &cluster.name),

@@ -40,6 +40,7 @@ mod registry;
 mod report;
 mod server;
 mod services;
+mod store;
 mod svg;
 mod table;
 mod timeline;
@@ -68,7 +69,8 @@ pub use record::{Recorder, Sample, State};
 pub use registry::Registry;
 pub use report::{Breakdown, ClusterRow, PhaseRow, Report, Summary, percentile};
 pub use server::{FaultServer, Handler};
-pub use services::{billing, secrets, storage};
+pub use services::{billing, secrets};
+pub use store::{Store, storage};
 pub use svg::Picture;
 pub use timeline::{Mark, Timeline};
 

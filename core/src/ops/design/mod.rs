@@ -41,6 +41,7 @@
 #[macro_use]
 mod client;
 mod designs;
+mod form;
 mod knowledge;
 mod project;
 #[cfg(test)]
@@ -53,8 +54,9 @@ use crate::ops::Caller;
 pub use client::Probe;
 pub use designs::{
     Design, DesignComment, DesignFile, DesignFilter, Designs, Export, NewDesign, Optimization,
-    Task, Upload, Validation, Visuals,
+    Task, Validation, Visuals,
 };
+pub use form::Upload;
 pub use knowledge::{
     Citation, Found, Knowledge, Recommendation, Resource, ResourceFilter, Resources, Search,
 };

@@ -11,7 +11,8 @@ use super::*;
 use crate::call::{Choice, Why};
 use crate::error::Failure;
 use crate::outcome::{Fault, Outcome, Sent};
-use crate::request::AttemptReport;
+use crate::request::{AttemptReport, Response};
+use crate::s3::error::Code;
 
 const SIZE: u64 = 4;
 

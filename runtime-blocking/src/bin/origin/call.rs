@@ -11,16 +11,17 @@ use serde_json::{Map, Value, json};
 
 use crate::exit::{self, Refusal};
 use crate::settings::{Where, known};
-use crate::{span, text};
+use crate::{content, span, text};
 
 /// The command line of `origin call`.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "origin call [OPTIONS] <SERVICE> [METHOD] <PATH>")]
 pub(crate) struct Args {
     /// Name of the service, as discovery knows it.
     service: String,
     /// The path below the endpoint's base path, beginning with '/', with its query if any; the
     /// method may stand before it.
-    #[arg(required = true, num_args = 1..=2, value_names = ["METHOD", "PATH"])]
+    #[arg(required = true, num_args = 1..=2, value_name = "[METHOD] PATH")]
     what: Vec<String>,
     /// GET, POST, PUT, …; methods that are not idempotent are not repeated once they may have
     /// left, unless --idempotent is given. Default: GET, with a body POST.
@@ -75,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
             if args.json {
                 let report = error.failure().map(|failure| &failure.report);
                 let out = json!({
-                    "error": error.to_string(), "advice": error.advice(), "report": report,
+                    "error": error.to_string(), "advice": exit::advice(&error), "report": report,
                 });
                 // The exit code tells of the failed call, whoever reads this or not.
                 let _ = text::print_json(&out);
@@ -216,7 +217,7 @@ fn show(args: &Args, reply: &Response, code: u8) -> Result<(), Refusal> {
                 Refusal::Unusable(format!("{name}: {error}"), "name a file that can be written")
             })
         }
-        None => text::print_content(reply.bytes()),
+        None => content::print(reply.bytes()),
     }
 }
 

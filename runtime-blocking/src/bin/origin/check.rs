@@ -51,7 +51,8 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
     let mut place = args.place.clone();
     place.config = args.file.clone().or(place.config);
     let settings = place.read()?;
-    settings.config.check()?;
+    // A file may hold policies alone; where services are then comes from elsewhere.
+    settings.config.check_said()?;
     let warnings = settings.config.warnings();
     let lines = args.effective.then(|| effective(&settings)).transpose()?.map(|mut lines| {
         lines.retain(|line| !args.said || line.origin != "default");
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
             let of = |line: Line| (line.key, json!({"value": line.value, "origin": line.origin}));
             Value::Object(lines.into_iter().map(of).collect::<Map<_, _>>())
         });
-        let mut all = json!({"warnings": warnings});
+        let mut all = json!({"warnings": warnings, "says_where": settings.config.says_where()});
         if let Some(effective) = effective {
             all["effective"] = effective;
         }
@@ -85,6 +86,9 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
         }
         if !args.effective && warnings.is_empty() {
             out.push_str("no mistakes and no warnings\n");
+        }
+        if !settings.config.says_where() {
+            out.push_str("it does not say where services are, which a client has to be told\n");
         }
         text::print(out.as_bytes())?;
     }

@@ -18,18 +18,22 @@ use crate::load::Load;
 use crate::watch::Watch;
 use crate::{serve, span, text};
 
+/// For `--help` and the manual: as wide as `exit::CODES`.
 pub(crate) const HELP: &str = "\
-Without --discovery everything runs inside this process, on loopback: a discovery endpoint and the
-clusters alpha (primary), beta (the local one) and gamma with two instances each. The script:
-calm; one local instance answers 503; the whole local cluster refuses connections; the primary
+Without --discovery everything runs inside this process, on loopback: a
+discovery endpoint and the clusters alpha (primary), beta (the local one)
+and gamma with two instances each. The script: calm; one local instance
+answers 503; the whole local cluster refuses connections; the primary
 accepts and never answers; everything recovers; calm.
 
-Expected: success rate at least 0.999, at most 1.2 attempts per call, 99th percentile of the
-latency during the outage at most a quarter of the attempt timeout. Exit code 0 if that held, 1 if
-not. Latency counts from the moment a call was meant to start.
+Expected: success rate at least 0.999, at most 1.2 attempts per call,
+99th percentile of the latency during the outage at most a quarter of the
+attempt timeout. Exit code 0 if that held, 1 if not. Latency counts from
+the moment a call was meant to start.
 
-With --serve the servers stay up until Ctrl-C, with storage, secrets and stamping beside billing,
-and what is printed first says how the other commands reach them; --outage breaks them meanwhile.";
+With --serve the servers stay up until Ctrl-C, with storage, secrets and
+stamping beside billing, and what is printed first says how the other
+commands reach them; --outage breaks them meanwhile.";
 
 /// The command line of `origin demo`.
 #[derive(Debug, clap::Args)]

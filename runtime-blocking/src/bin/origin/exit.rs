@@ -20,24 +20,29 @@ pub(crate) const UNUSABLE: u8 = 8;
 pub(crate) const DEGRADED: u8 = 9;
 pub(crate) const UNHEALTHY: u8 = 10;
 
-/// For `--help`.
+/// For `--help` and the manual, in which a plain terminal has room for 73 columns.
 pub(crate) const CODES: &str = "\
 Exit codes:
-  0   done; a call was answered with a status below 400; all services are well
-  1   the command line or the configuration is wrong, and nothing was sent;
-      or an expectation did not hold (demo, check-config --strict, stamp --validate)
+  0   done; a call was answered with a status below 400; all services are
+      well
+  1   the command line or the configuration is wrong, and nothing was
+      sent; or an expectation did not hold (demo, check-config --strict,
+      stamp --validate)
   2   discovery does not know the service
   3   no answer: refused, unreachable, broken or every candidate failed
   4   no answer in time
-  5   answered with a 4xx status: also an object or a secret that is not there
-  6   answered with a 5xx status, also by the last endpoint of several that failed
+  5   answered with a 4xx status: also an object or a secret that is not
+      there
+  6   answered with a 5xx status, also by the last endpoint of several
+      that failed
   7   discovery failed, so nobody knows where the service is
-  8   there was an answer, but it broke off, was too large, cannot be read or written
+  8   there was an answer, but it broke off, was too large, cannot be
+      read or written
   9   status: a service is degraded, or has not said in time how it is
   10  status: a service is unhealthy
 
-Errors go to stderr: one line on what happened, one on what to do about it.
-The end of the pipe that reads the output is no error.";
+Errors go to stderr: one line on what happened, one on what to do about
+it. The end of the pipe that reads the output is no error.";
 
 /// What keeps a command from doing what it is for.
 #[derive(Debug)]
@@ -48,6 +53,10 @@ pub(crate) enum Refusal {
     Error(Error),
     /// There was something to tell, and it could not be read or written.
     Unusable(String, &'static str),
+    /// Discovery knows nothing, and why.
+    Blind(String),
+    /// A service that discovery does not know.
+    Unknown(String),
     /// Whoever reads the output has gone away, and is content with what it got.
     Gone,
 }
@@ -92,6 +101,15 @@ impl Refusal {
                 explain(error);
                 of_error(error)
             }
+            Refusal::Blind(why) => {
+                say(&format!("discovery failed: {why}"), "see whether the registry can be reached");
+                DISCOVERY
+            }
+            Refusal::Unknown(name) => {
+                let advice = "see `origin services` for all of them";
+                say(&format!("unknown service {name:?}"), advice);
+                UNKNOWN_SERVICE
+            }
             Refusal::Gone => OK,
         }
     }
@@ -132,7 +150,21 @@ pub(crate) fn of_error(error: &Error) -> u8 {
 
 /// Says on stderr what happened and what to do about it.
 pub(crate) fn explain(error: &Error) {
-    say(&error.to_string(), error.advice());
+    say(&error.to_string(), advice(error));
+}
+
+/// What a person can do about it who has a shell, and not the library at hand.
+pub(crate) fn advice(error: &Error) -> &'static str {
+    match error {
+        Error::Status { status, .. } | Error::Rejected { status, .. } => match status {
+            401 | 403 => "give a token or credentials that may do this",
+            404 | 410 => "see whether the name is right, and whether it is there",
+            429 => "ask again later",
+            500.. => "see what the log of the service says",
+            _ => "see what the service expects of such a request",
+        },
+        error => error.advice(),
+    }
 }
 
 /// The same for what is not an error of the library.

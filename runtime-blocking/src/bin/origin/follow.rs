@@ -38,13 +38,10 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
     // A registry that is not there, or does not know the name, is told at once. One that fails
     // later, or forgets the service, is what is watched for.
     let snapshot = look::discovered(|| Ok(client.snapshot()), FIRST)?;
-    if let Some(why) = look::blind(&snapshot) {
-        exit::say(&format!("discovery failed: {why}"), "see whether the registry can be reached");
-        return Ok(exit::DISCOVERY);
-    }
+    look::sighted(&snapshot)?;
     client.service(&args.service)?;
     let mut watch = client.watch(&args.service)?;
-    let (mut before, mut lines) = (BTreeSet::new(), 0);
+    let (mut before, mut lines) = (Vec::new(), 0);
     let mut said: Option<String> = None;
     while args.count.is_none_or(|count| lines < count) && !signal::came() {
         let Some(update) = watch.next_within(LOOK) else {
@@ -54,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
             let why = client.snapshot().discovery.iter().find_map(|one| one.last_error.clone());
             if why != said {
                 let now = why.as_deref().unwrap_or("answers again");
-                exit::warn(&format!("discovery: {now}"));
+                exit::warn(&text::clean(&format!("discovery: {now}")));
                 said = why;
             }
             continue;
@@ -70,27 +67,27 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
     Ok(exit::OK)
 }
 
-fn addresses(update: &Update) -> BTreeSet<String> {
+/// In the order in which they are tried.
+fn addresses(update: &Update) -> Vec<String> {
     let named =
         update.endpoints.iter().map(|one| format!("{} ({})", one.address.as_str(), one.cluster));
     named.collect()
 }
 
 /// What changed.
-fn line(update: &Update, before: &BTreeSet<String>) -> String {
+fn line(update: &Update, before: &[String]) -> String {
     let now = addresses(update);
-    let mut line = format!(
-        "{} version {}: {} endpoints",
-        update.service,
-        update.version,
-        update.endpoints.len()
-    );
-    for (sign, all) in [('+', now.difference(before)), ('-', before.difference(&now))] {
-        for one in all {
+    let count = text::count(now.len(), "endpoint");
+    let mut line = format!("{} version {}: {count}", update.service, update.version);
+    let mut changed = false;
+    for (sign, all, others) in [('+', &*now, before), ('-', before, &*now)] {
+        let others: BTreeSet<&String> = others.iter().collect();
+        for one in all.iter().filter(|one| !others.contains(one)) {
             line.push_str(&format!(" {sign}{one}"));
+            changed = true;
         }
     }
-    if now == *before {
+    if !changed {
         line.push_str(" (order, health or weights)");
     }
     text::clean(&line)

@@ -9,9 +9,8 @@ use origin_blocking::{Health, Snapshot};
 
 use crate::history::{History, sparkline};
 use crate::look::{health_of, health_word, trouble_of};
-use crate::services::age;
 use crate::status::{millis, tone_of};
-use crate::text::{Paint, Tone, clean, cut, fit, fit_right, width};
+use crate::text::{Paint, Tone, age, clean, cut, fit, fit_right, width};
 
 /// Smaller than this is drawn as this, and cut by the terminal.
 const SMALLEST: (usize, usize) = (40, 8);

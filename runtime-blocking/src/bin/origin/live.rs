@@ -5,10 +5,11 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use crate::load::Recent;
+use crate::text::{self, Paint, Tone, clean, cut, fit, fit_right};
 use crate::watch::Row;
 
-/// Columns drawn at most; what is longer is cut.
-const WIDTH: usize = 100;
+/// Columns drawn at most, which a plain terminal has; what is longer is cut.
+const WIDTH: usize = 80;
 
 /// Everything there is to see at one moment.
 pub(crate) struct Frame<'f> {
@@ -26,7 +27,7 @@ enum Style {
     /// A line now and then.
     Plain,
     /// Redrawn in place, with or without colours.
-    Drawn { colour: bool },
+    Drawn(Paint),
 }
 
 /// The view.
@@ -42,19 +43,12 @@ pub(crate) struct Live {
 impl Live {
     /// A view on stderr, or on stdout where that is not wanted for anything else.
     pub(crate) fn new(on_stderr: bool) -> Live {
-        let (out, terminal): (Box<dyn Write>, bool) = if on_stderr {
-            (Box::new(io::stderr()), io::stderr().is_terminal())
-        } else {
-            (Box::new(io::stdout()), io::stdout().is_terminal())
-        };
-        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        let style = if terminal && !dumb {
-            Style::Drawn { colour: !set("NO_COLOR") }
-        } else {
-            Style::Plain
-        };
-        Live { out, style, drawn: 0, told: None }
+        fn of(out: impl Write + IsTerminal + 'static) -> Live {
+            let drawn = out.is_terminal() && !text::dumb();
+            let style = if drawn { Style::Drawn(Paint::of(&out)) } else { Style::Plain };
+            Live { out: Box::new(out), style, drawn: 0, told: None }
+        }
+        if on_stderr { of(io::stderr()) } else { of(io::stdout()) }
     }
 
     /// How often a new frame is worth drawing.
@@ -81,16 +75,16 @@ impl Live {
                 let phase = if changed { format!("-- {}\n", frame.phase) } else { String::new() };
                 format!("{phase}{}\n", plain(frame))
             }
-            Style::Drawn { colour } => {
-                let lines = drawn(frame, colour);
+            Style::Drawn(paint) => {
+                let lines = drawn(frame, paint);
                 let up = match self.drawn {
                     0 => String::new(),
                     lines => format!("\x1b[{lines}A"),
                 };
                 self.drawn = lines.len();
-                // Without wrapping, so that a narrow terminal does not tear the frame; the rest
-                // of each line is cleared, and wrapping is on again in case we are interrupted.
-                format!("\x1b[?7l{up}\r{}\x1b[J\x1b[?7h", lines.join("\x1b[K\n") + "\x1b[K\n")
+                // Without wrapping, so that a narrow terminal does not tear the frame; each line is
+                // cleared before it is written, and wrapping is on again in case we are interrupted.
+                format!("\x1b[?7l{up}\r\x1b[J{}\n\x1b[?7h", lines.join("\n"))
             }
         };
         let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
@@ -126,7 +120,7 @@ fn plain(frame: &Frame<'_>) -> String {
         let share = answered.get(&row.cluster).map_or(0, |part| part.calls);
         line.push_str(&format!(
             " | {} {} {}",
-            row.cluster,
+            clean(&row.cluster),
             row.state.0,
             or_dash(ratio(share, *ok).map(|share| format!("{:.0}%", share * 100.0))),
         ));
@@ -135,45 +129,44 @@ fn plain(frame: &Frame<'_>) -> String {
 }
 
 /// The moment as a small table.
-fn drawn(frame: &Frame<'_>, colour: bool) -> Vec<String> {
-    let paint = |code: &str, text: String| {
-        if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text }
-    };
+fn drawn(frame: &Frame<'_>, paint: Paint) -> Vec<String> {
+    let line = |text: &str| cut(&clean(text), WIDTH);
     let Recent { calls, ok, answered } = frame.recent;
     let (elapsed, total) = (frame.elapsed.as_secs_f64(), frame.total.as_secs_f64());
     let bar = bar(elapsed / total.max(f64::MIN_POSITIVE), 20);
     let mut lines = vec![
-        cut(&format!(
+        line(&format!(
             "{bar} {elapsed:5.1}s of {total:.0}s   {calls} calls/s   ok {}",
             or_dash(ratio(*ok, *calls).map(percent)),
         )),
-        paint("1", cut(&format!("phase: {}", frame.phase))),
-        cut(&format!(
-            "{:<22} {:<11} {:<20} {:>7} {:>8} {:>10}",
+        paint.paint(Tone::Bold, &line(&format!("phase: {}", frame.phase))),
+        line(&format!(
+            "{:<19} {:<11} {:<19} {:>6} {:>8} {:>10}",
             "cluster", "state", "breakers", "share", "success", "latency"
         )),
     ];
     for row in frame.rows {
         let part = answered.get(&row.cluster);
         let share = ratio(part.map_or(0, |part| part.calls), *ok);
-        let name = format!("{} ({})", row.cluster, row.place);
-        let code = match row.state.1 {
-            0 => "32",
-            1 => "33",
-            _ => "31",
+        let name = format!("{} ({})", clean(&row.cluster), row.place);
+        let tone = match row.state.1 {
+            0 => Tone::Well,
+            1 => Tone::Warn,
+            _ => Tone::Bad,
         };
-        // Padded before it is painted: colours have no width.
-        let state = paint(code, format!("{:<11}", row.state.0));
         lines.push(format!(
-            "{:<22} {state} {:<20} {:>7} {:>8} {:>10}",
-            shorten(&name, 22),
-            shorten(&row.breakers.text(), 20),
-            or_dash(share.map(|share| format!("{:.0}%", share * 100.0))),
-            or_dash(row.success.map(percent)),
-            or_dash(part.map(|part| millis(part.median))),
+            "{} {} {} {} {} {}",
+            fit(&name, 19),
+            // Padded before it is painted: colours have no width.
+            paint.paint(tone, &fit(row.state.0, 11)),
+            fit(&row.breakers.text(), 19),
+            fit_right(&or_dash(share.map(|share| format!("{:.0}%", share * 100.0))), 6),
+            fit_right(&or_dash(row.success.map(percent)), 8),
+            fit_right(&or_dash(part.map(|part| millis(part.median))), 10),
         ));
     }
-    lines.push(paint("2", cut(&format!("latest: {}", frame.notice.unwrap_or("nothing yet")))));
+    let latest = line(&format!("latest: {}", frame.notice.unwrap_or("nothing yet")));
+    lines.push(paint.paint(Tone::Dim, &latest));
     lines
 }
 
@@ -182,19 +175,14 @@ fn bar(done: f64, width: usize) -> String {
     format!("[{}{}]", "#".repeat(filled), ".".repeat(width - filled))
 }
 
-/// Nothing in a name that came over the network may steer the terminal.
-fn shorten(text: &str, width: usize) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(width).collect()
-}
-
-fn cut(text: &str) -> String {
-    shorten(text, WIDTH)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::load::Answered;
+    use crate::text::width;
+
+    /// What a registry may call a cluster.
+    const NAME: &str = "beta\u{202e}\u{9b}2J漢字";
 
     fn frame_of(recent: &Recent, draw: impl Fn(&Frame<'_>) -> String) -> String {
         draw(&Frame {
@@ -202,7 +190,7 @@ mod tests {
             total: Duration::from_secs(20),
             phase: "calm\x1b[31m",
             rows: &[Row {
-                cluster: "beta".to_owned(),
+                cluster: NAME.to_owned(),
                 place: "local",
                 breakers: Default::default(),
                 state: ("in use", 0),
@@ -217,14 +205,17 @@ mod tests {
     fn a_frame_has_every_cluster_and_no_foreign_escapes() {
         let mut recent = Recent { calls: 200, ok: 199, ..Recent::default() };
         let part = Answered { calls: 199, median: Duration::from_micros(1_234) };
-        recent.answered.insert("beta".to_owned(), part);
-        let text = frame_of(&recent, |frame| drawn(frame, false).join("\n"));
-        assert!(text.contains("beta (local)") && text.contains("99.9%"), "{text}");
+        recent.answered.insert(NAME.to_owned(), part);
+        let text = frame_of(&recent, |frame| drawn(frame, Paint(false)).join("\n"));
+        assert!(text.contains("beta\\u{202e}\\u") && text.contains("99.9%"), "{text}");
+        assert!(text.lines().all(|line| width(line) <= WIDTH), "{text}");
         assert!(text.contains("1.2 ms") && text.contains("ok 99.5%"), "{text}");
-        assert!(!text.contains('\x1b'), "{text}");
+        let acts = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!text.contains(acts), "{text}");
         let line = frame_of(&recent, plain);
-        assert_eq!(line, "  1.5s  200 calls/s ok 99.5% | beta in use 100%");
+        let name = clean(NAME);
+        assert_eq!(line, format!("  1.5s  200 calls/s ok 99.5% | {name} in use 100%"));
         let nothing = frame_of(&Recent::default(), plain);
-        assert!(nothing.ends_with("beta in use -"), "{nothing}");
+        assert!(nothing.ends_with("in use -") && !nothing.contains(acts), "{nothing}");
     }
 }

@@ -121,6 +121,52 @@ impl Source {
     }
 }
 
+/// How much of a state is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Discovery has answered, or failed.
+    Discovered,
+    /// Every endpoint has said how it is as well.
+    Settled,
+}
+
+/// What was asked for.
+pub(crate) struct Picked {
+    /// With these services only.
+    pub(crate) snapshot: Snapshot,
+    /// The first that was asked for and is not known.
+    unknown: Option<String>,
+}
+
+impl Picked {
+    /// Whether nothing of it is known.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.unknown.is_some() && self.snapshot.services.is_empty()
+    }
+
+    /// Refuses what is not known, after the rest was shown.
+    pub(crate) fn all_known(&self) -> Result<(), Refusal> {
+        self.unknown.clone().map_or(Ok(()), |name| Err(Refusal::Unknown(name)))
+    }
+}
+
+impl Whose {
+    /// These services, or all if none is named.
+    pub(crate) fn pick(&self, names: &[String], until: Until) -> Result<Picked, Refusal> {
+        let source = self.open()?;
+        let mut snapshot = match until {
+            Until::Discovered => discovered(|| source.look(), self.wait)?,
+            Until::Settled => source.settled(self.wait)?,
+        };
+        sighted(&snapshot)?;
+        let unknown = names.iter().find(|name| snapshot.service(name).is_none()).cloned();
+        if !names.is_empty() {
+            snapshot.services.retain(|one| names.iter().any(|name| **name == *one.name));
+        }
+        Ok(Picked { snapshot, unknown })
+    }
+}
+
 /// The state as soon as discovery has answered or failed, or after so long.
 pub(crate) fn discovered(
     look: impl Fn() -> Result<Snapshot, Refusal>,
@@ -154,18 +200,18 @@ fn is_settled(snapshot: &Snapshot) -> bool {
     told(snapshot) && endpoints().all(|endpoint| endpoint.health != Status::Unknown)
 }
 
-/// Why discovery knows nothing, if it does not.
-pub(crate) fn blind(snapshot: &Snapshot) -> Option<String> {
+/// Refuses a state of which discovery knows nothing.
+pub(crate) fn sighted(snapshot: &Snapshot) -> Result<(), Refusal> {
     let all = &snapshot.discovery;
     let known = all.iter().any(|source| source.level.is_some());
     if all.is_empty() || known {
-        return None;
+        return Ok(());
     }
     let reasons = all.iter().map(|source| {
         let why = source.last_error.as_deref().unwrap_or("no answer yet");
         format!("{}: {why}", source.source)
     });
-    Some(reasons.collect::<Vec<_>>().join("; "))
+    Err(Refusal::Blind(reasons.collect::<Vec<_>>().join("; ")))
 }
 
 /// How a service is: what its calls have shown, or where there were none, what its checks say.

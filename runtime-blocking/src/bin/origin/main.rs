@@ -2,13 +2,16 @@
 //! is a room of its own, and what they share is in `settings` (configuration), `look` (states),
 //! `text` (words), `exit` (exit codes) and `signal`.
 
+mod bar;
 mod call;
 mod check;
+mod content;
 mod demo;
 mod exit;
 mod follow;
 mod frame;
 mod history;
+mod input;
 mod live;
 mod load;
 mod look;
@@ -27,14 +30,18 @@ mod text;
 mod top;
 mod watch;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Calls services that are found by discovery, and keeps calling while parts of them are down.
 #[derive(Debug, Parser)]
 #[command(name = "origin", bin_name = "origin", version, after_help = after_help())]
 struct Cli {
+    /// When there are colours.
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", global = true)]
+    color: text::Colour,
     #[command(subcommand)]
     command: Command,
 }
@@ -83,8 +90,19 @@ fn main() -> ExitCode {
     ExitCode::from(run().unwrap_or_else(|refusal| refusal.told()))
 }
 
+/// What --color says for help and for mistakes, which are printed before the command line was read.
+fn help_colour(arguments: impl Iterator<Item = OsString>) -> ColorChoice {
+    let words: Vec<OsString> = arguments.take_while(|word| word != "--").collect();
+    let said = words.iter().enumerate().rev().find_map(|(at, word)| match word.to_str()? {
+        "--color" => words.get(at + 1)?.to_str(),
+        word => word.strip_prefix("--color="),
+    });
+    said.and_then(|word| word.parse().ok()).unwrap_or_default()
+}
+
 fn run() -> Result<u8, exit::Refusal> {
-    let cli = match Cli::try_parse() {
+    let matched = Cli::command().color(help_colour(std::env::args_os())).try_get_matches();
+    let cli = match matched.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // Nobody is left to tell if even this cannot be printed.
@@ -92,6 +110,7 @@ fn run() -> Result<u8, exit::Refusal> {
             return Ok(if error.use_stderr() { exit::USAGE } else { exit::OK });
         }
     };
+    text::choose(cli.color);
     match &cli.command {
         Command::Call(args) => call::run(args),
         Command::Services(args) => services::run(args),
@@ -116,7 +135,16 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_has_the_colours_that_are_asked_for() {
+        let of = |words: &[&str]| help_colour(words.iter().map(OsString::from));
+        assert_eq!(of(&["origin", "call", "--help"]), ColorChoice::Auto);
+        assert_eq!(of(&["origin", "--color", "never"]), ColorChoice::Never);
+        assert_eq!(of(&["origin", "--color=always", "call"]), ColorChoice::Always);
+        assert_eq!(of(&["origin", "--color", "blue"]), ColorChoice::Auto);
+        assert_eq!(of(&["origin", "--", "--color=never"]), ColorChoice::Auto);
     }
 }

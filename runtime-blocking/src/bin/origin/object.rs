@@ -1,25 +1,22 @@
-//! `origin object`: objects of storage, to and from files and pipes. How far a long transfer is
-//! shows on stderr, if that is a terminal.
+//! `origin object`: objects of storage, to and from files and pipes. How far a transfer is shows a
+//! `bar`.
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use origin_blocking::core::s3::{GetOptions, ListOptions, PutOptions};
+use origin_blocking::core::s3::{GetOptions, ListOptions, PutOptions, UploadOptions};
 use origin_blocking::{Client, Download, Error};
 use serde_json::json;
 
+use crate::bar::Bar;
+use crate::content::Content;
 use crate::exit::{self, Refusal};
 use crate::settings::Where;
-use crate::text;
+use crate::{input, signal, text};
 
 /// Read at a time.
 const PIECE: usize = 64 << 10;
-/// A transfer that is over sooner needs no progress bar.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// How often the bar moves.
-const TICK: Duration = Duration::from_millis(100);
 
 /// The command line of `origin object`.
 #[derive(Debug, clap::Args)]
@@ -48,7 +45,7 @@ enum What {
         bucket: String,
         /// The key.
         key: String,
-        /// The file, or - for stdin. It is read into memory.
+        /// The file, or - for stdin.
         file: PathBuf,
         /// Its media type.
         #[arg(long, value_name = "TYPE")]
@@ -94,17 +91,12 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
         }
         What::Put { bucket, key, file, content_type, only_new, place } => {
             let client = place.client()?.build()?;
-            let bytes = read(file)?;
             let options = PutOptions {
                 content_type: content_type.clone(),
                 only_new: *only_new,
                 ..PutOptions::default()
             };
-            let written = client.storage().put_object_with(bucket, key, bytes, &options)?;
-            if let Some(etag) = written.etag {
-                text::print(format!("{}\n", text::clean(&etag.to_string())).as_bytes())?;
-            }
-            Ok(exit::OK)
+            put(&client, (bucket, key), file, options)
         }
         What::Ls { bucket, prefix, json, count, place } => {
             let client = place.client()?.build()?;
@@ -117,67 +109,116 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
-    let name = path.display().to_string();
-    let read = if name == "-" {
-        let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
-    } else {
-        fs::read(path)
-    };
-    read.map_err(|error| Refusal::file(&name, &error))
+/// Writes an object piece by piece: memory does not grow with it.
+fn put(client: &Client, at: (&str, &str), file: &Path, object: PutOptions) -> Result<u8, Refusal> {
+    let (mut source, size) = input::open(file)?;
+    let options = UploadOptions { object, size, ..UploadOptions::default() };
+    let mut upload = client.storage().upload_with(at.0, at.1, options);
+    let mut bar = Bar::new(at.1, size);
+    let mut piece = vec![0; PIECE];
+    loop {
+        let count = match source.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Refusal::file(&input::name(file), &error)),
+        };
+        upload.write_all(piece.get(..count).unwrap_or_default()).map_err(broken)?;
+        bar.moved_to(upload.stored(), size);
+        if upload.stored() > 0 {
+            // There are parts by now, and whoever is ended takes them away.
+            signal::heed();
+        }
+        goes_on()?;
+    }
+    let written = upload.finish()?;
+    drop(bar);
+    if let Some(etag) = written.etag {
+        text::print(format!("{}\n", text::clean(&etag.to_string())).as_bytes())?;
+    }
+    Ok(exit::OK)
+}
+
+/// Refuses to go on once the transfer was ended from outside.
+fn goes_on() -> Result<(), Refusal> {
+    match signal::came() {
+        true => Err(Refusal::Unusable("interrupted".to_owned(), "nothing was left behind")),
+        false => Ok(()),
+    }
 }
 
 fn get(client: &Client, bucket: &str, key: &str, to: Option<&Path>) -> Result<u8, Refusal> {
     let mut download = client.storage().download(bucket, key, GetOptions::default());
+    // A bar beside the content itself would be written into it.
+    let mut bar = (to.is_some() || !io::stdout().is_terminal()).then(|| Bar::new(key, None));
     // The first piece decides: what is not there leaves no file behind.
     let mut piece = vec![0; PIECE];
-    let mut count = next(&mut download, &mut piece)?;
-    let Some(path) = to else {
-        let mut out = io::stdout().lock();
-        let mut bar = Bar::new(key, io::stderr().is_terminal() && !io::stdout().is_terminal());
-        while count > 0 {
-            out.write_all(&piece[..count]).map_err(|error| Refusal::output(&error))?;
-            bar.moved(count, total(&download));
-            count = next(&mut download, &mut piece)?;
+    let first = next(&mut download, &mut piece)?;
+    let copied = match to {
+        None => {
+            let mut out = Content::to_stdout();
+            let copied = copy(&mut download, &mut piece, first, &mut bar, |bytes| out.write(bytes));
+            copied.and_then(|()| out.end())
         }
-        return out.flush().map_err(|error| Refusal::output(&error)).map(|()| exit::OK);
+        Some(path) => {
+            let refuse = |error: io::Error| Refusal::file(&path.display().to_string(), &error);
+            let part = PathBuf::from(format!("{}.part", path.display()));
+            // Whoever is ended takes it away.
+            signal::heed();
+            let written = File::create(&part).map_err(refuse).and_then(|mut file| {
+                copy(&mut download, &mut piece, first, &mut bar, |bytes| {
+                    file.write_all(bytes).map_err(refuse)
+                })?;
+                file.sync_all().and_then(|()| fs::rename(&part, path)).map_err(refuse)
+            });
+            if written.is_err() {
+                let _ = fs::remove_file(&part);
+            }
+            written
+        }
     };
-    let name = path.display().to_string();
-    let part = PathBuf::from(format!("{name}.part"));
-    let refuse = |error: io::Error| Refusal::file(&name, &error);
-    let written = (|| {
-        let mut file = File::create(&part).map_err(refuse)?;
-        let mut bar = Bar::new(key, io::stderr().is_terminal());
-        while count > 0 {
-            file.write_all(&piece[..count]).map_err(refuse)?;
-            bar.moved(count, total(&download));
-            count = next(&mut download, &mut piece)?;
+    copied.map(|()| exit::OK)
+}
+
+/// Hands on what comes, beginning with what has come already.
+fn copy(
+    download: &mut Download,
+    piece: &mut [u8],
+    first: usize,
+    bar: &mut Option<Bar>,
+    mut write: impl FnMut(&[u8]) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let (mut count, mut done) = (first, 0);
+    while count > 0 {
+        write(piece.get(..count).unwrap_or_default())?;
+        done += count as u64;
+        if let Some(bar) = bar {
+            bar.moved_to(done, total(download));
         }
-        file.sync_all().map_err(refuse)?;
-        fs::rename(&part, path).map_err(refuse)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&part);
+        goes_on()?;
+        count = next(download, piece)?;
     }
-    written.map(|()| exit::OK)
+    Ok(())
 }
 
 fn total(download: &Download) -> Option<u64> {
     download.info().and_then(|info| info.size)
 }
 
-/// The next bytes; none at the end. The error of the library, whole, where it is one.
+/// The next bytes; none at the end.
 fn next(download: &mut Download, piece: &mut [u8]) -> Result<usize, Refusal> {
-    download.read(piece).map_err(|error| {
-        match error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
-            true => match error.into_inner().map(|inner| inner.downcast::<Error>()) {
-                Some(Ok(error)) => Refusal::Error(*error),
-                _ => Refusal::Unusable("the object cannot be read".to_owned(), "try again"),
-            },
-            false => Refusal::Unusable(format!("the object cannot be read: {error}"), "try again"),
-        }
-    })
+    download.read(piece).map_err(broken)
+}
+
+/// The error of the library, whole, where it is one.
+fn broken(error: io::Error) -> Refusal {
+    let unusable = |error: io::Error| {
+        Refusal::Unusable(format!("the transfer broke off: {error}"), "try again")
+    };
+    match error.downcast::<Error>() {
+        Ok(error) => Refusal::Error(error),
+        Err(error) => unusable(error),
+    }
 }
 
 fn list(
@@ -215,83 +256,5 @@ fn list(
             return Err(Refusal::Unusable(what, "see whether it is S3-compatible"));
         }
         after = page.next;
-    }
-}
-
-/// How far a transfer is.
-struct Bar {
-    name: String,
-    shown: bool,
-    began: Instant,
-    drawn: Option<Instant>,
-    done: u64,
-}
-
-impl Bar {
-    fn new(name: &str, shown: bool) -> Bar {
-        let shown = shown && !text::dumb();
-        Bar { name: text::clean(name), shown, began: Instant::now(), drawn: None, done: 0 }
-    }
-
-    fn moved(&mut self, by: usize, total: Option<u64>) {
-        self.done += by as u64;
-        let due = self.drawn.is_none_or(|at| at.elapsed() >= TICK);
-        if self.shown && due && self.began.elapsed() >= PATIENCE {
-            self.drawn = Some(Instant::now());
-            let line = bar(&self.name, self.done, total, self.began.elapsed());
-            let _ = write!(io::stderr(), "\r{line}\x1b[K").and_then(|()| io::stderr().flush());
-        }
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        if self.drawn.is_some() {
-            let _ = write!(io::stderr(), "\r\x1b[K").and_then(|()| io::stderr().flush());
-        }
-    }
-}
-
-fn bar(name: &str, done: u64, total: Option<u64>, took: Duration) -> String {
-    let rate = done as f64 / took.as_secs_f64().max(1e-3);
-    let name = text::fit(name, 24);
-    match total.filter(|total| *total > 0) {
-        Some(total) => {
-            let part = (done as f64 / total as f64).clamp(0.0, 1.0);
-            let filled = (part * 20.0) as usize;
-            let bar = format!("{}{}", "#".repeat(filled), ".".repeat(20 - filled));
-            let left = Duration::from_secs((total.saturating_sub(done) as f64 / rate) as u64);
-            format!(
-                "{name} [{bar}] {:>3.0}% {}/s, {} left",
-                (part * 100.0).floor(),
-                size(rate as u64),
-                crate::services::age(left)
-            )
-        }
-        None => format!("{name} {} {}/s", size(done), size(rate as u64)),
-    }
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_024 => format!("{bytes} B"),
-        1_024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bar_says_how_far_and_how_fast() {
-        let second = Duration::from_secs(1);
-        let text = bar("a/b", 1 << 20, Some(4 << 20), second);
-        assert_eq!(text, "a/b                      [#####...............]  25% 1.0 MiB/s, 3s left");
-        assert!(bar("k", 10, None, second).ends_with(" 10 B 10 B/s"));
-        let over = bar("k", 9, Some(3), second);
-        assert!(over.contains("[####################] 100%"), "{over}");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use origin_blocking::core::config::{
     CheckStatus, ConsulCheckConfig, ConsulCheckKind, IdRule, RegistrationConfig,
 };
+use origin_blocking::{Background, Client};
 
 use crate::exit::{self, Refusal};
 use crate::settings::Where;
@@ -35,7 +36,7 @@ pub(crate) struct Register {
     /// Where it is reached. Default: the address of the agent's node.
     #[arg(long, value_name = "HOST", default_value = "")]
     address: String,
-    /// Its id. Default: made of name, address and port.
+    /// Its id. Default: name, address if one is given, and port.
     #[arg(long)]
     id: Option<String>,
     /// A label. Can be repeated.
@@ -89,7 +90,7 @@ fn late(wait: Duration) -> Refusal {
 pub(crate) fn register(args: &Register) -> Result<u8, Refusal> {
     let config = args.config()?;
     signal::heed();
-    let client = args.place.client()?.build()?;
+    let client = client(&args.place)?;
     let consul = client.consul()?;
     let _background = background(&client)?;
     let registered = consul.register(&config)?;
@@ -107,7 +108,7 @@ pub(crate) fn register(args: &Register) -> Result<u8, Refusal> {
 
 pub(crate) fn deregister(args: &Deregister) -> Result<u8, Refusal> {
     signal::heed();
-    let client = args.place.client()?.build()?;
+    let client = client(&args.place)?;
     let consul = client.consul()?;
     let _background = background(&client)?;
     // An agent lets an unknown id go as well; who gives a wrong one should hear of it.
@@ -125,12 +126,25 @@ pub(crate) fn deregister(args: &Deregister) -> Result<u8, Refusal> {
     Ok(exit::OK)
 }
 
+/// A client that knows an agent.
+fn client(place: &Where) -> Result<Client, Refusal> {
+    let config = place.read()?.config;
+    let consul = config.discovery.as_ref().and_then(|one| one.consul.as_ref());
+    if consul.is_none_or(|consul| !consul.enabled) {
+        return Err(Refusal::Usage(
+            "no agent of Consul is known".to_owned(),
+            "give --consul URL (or ORIGIN_CONSUL), or [discovery.consul] in a file",
+        ));
+    }
+    Ok(place.builder(config)?.build()?)
+}
+
 fn told_late(wait: Duration) -> u8 {
     let _ = late(wait).told();
     exit::DEADLINE
 }
 
-fn background(client: &origin_blocking::Client) -> Result<origin_blocking::Background, Refusal> {
+fn background(client: &Client) -> Result<Background, Refusal> {
     client.background().map_err(|error| {
         Refusal::Unusable(format!("a thread cannot start: {error}"), "free some memory")
     })
@@ -175,7 +189,14 @@ impl Register {
         };
         let mut config = RegistrationConfig {
             name: self.name.clone(),
-            id: self.id.clone().map_or(IdRule::HostPort, IdRule::Given),
+            // Ids are the agent's own, so name and port tell apart what is on its node.
+            id: match &self.id {
+                Some(id) => IdRule::Given(id.clone()),
+                None if self.address.is_empty() => {
+                    IdRule::Given(format!("{}-{}", self.name, self.port))
+                }
+                None => IdRule::HostPort,
+            },
             address: self.address.clone(),
             port: self.port,
             tags: self.tag.clone(),

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::exit::{self, Refusal};
 use crate::settings::Where;
-use crate::text;
+use crate::{content, text};
 
 /// The command line of `origin secret`.
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,8 @@ enum What {
     Get {
         /// Its path below /v1/: secret/data/app
         path: String,
-        /// Print only this field, without quotes and without a line feed behind it.
+        /// Print only this field, without quotes and, but on a terminal, without a line feed
+        /// behind it.
         #[arg(long, short, value_name = "NAME")]
         field: Option<String>,
         /// Variable that holds the token, where `[vault]` says nothing else.
@@ -45,8 +46,8 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
         return Ok(exit::OK);
     };
     match secret.data.get(field) {
-        Some(Value::String(value)) => text::print(value.as_bytes())?,
-        Some(other) => text::print(other.to_string().as_bytes())?,
+        Some(Value::String(value)) => content::print(value.as_bytes())?,
+        Some(other) => content::print(other.to_string().as_bytes())?,
         None => {
             let known: Vec<&str> = secret.data.keys().map(String::as_str).collect();
             exit::say(

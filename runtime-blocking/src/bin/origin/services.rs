@@ -1,13 +1,10 @@
 //! `origin services`: what there is, where it is, and where that is known from.
 
-use std::time::Duration;
-
 use origin_blocking::core::snapshot::ServiceSnapshot;
-use origin_blocking::core::time::DurationText;
 use serde_json::{Value, json};
 
 use crate::exit::{self, Refusal};
-use crate::look;
+use crate::look::{self, Until};
 use crate::text::{self, Paint, Table, Tone};
 
 /// The command line of `origin services`.
@@ -26,46 +23,22 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
-    let source = args.look.open()?;
     // Health is not asked for here, so nothing but discovery is waited for.
-    let snapshot = look::discovered(|| source.look(), args.look.wait)?;
-    if let Some(why) = look::blind(&snapshot) {
-        exit::say(&format!("discovery failed: {why}"), "see whether the registry can be reached");
-        return Ok(exit::DISCOVERY);
-    }
-    let missing: Vec<&String> =
-        args.names.iter().filter(|name| snapshot.service(name).is_none()).collect();
-    let wanted = |service: &&ServiceSnapshot| {
-        args.names.is_empty() || args.names.iter().any(|name| **name == *service.name)
-    };
-    let services: Vec<&ServiceSnapshot> = snapshot.services.iter().filter(wanted).collect();
+    let picked = args.look.pick(&args.names, Until::Discovered)?;
+    let (services, discovery) = (&picked.snapshot.services, &picked.snapshot.discovery);
     if args.json {
-        let all: Vec<Value> = services.iter().map(|service| as_json(service)).collect();
-        text::print_json(&json!({"services": all, "discovery": snapshot.discovery}))?;
-    } else {
-        text::print(table(&services, args.long).text(Paint::of_stdout()).as_bytes())?;
-        for source in &snapshot.discovery {
-            let age = source.age.map_or("-".to_owned(), age);
+        let all: Vec<Value> = services.iter().map(as_json).collect();
+        text::print_json(&json!({"services": all, "discovery": discovery}))?;
+    } else if !picked.is_empty() {
+        text::print(table(services, args.long).text(Paint::of_stdout()).as_bytes())?;
+        for source in discovery {
+            let age = source.age.map_or("-".to_owned(), text::age);
             let stale = if source.stale { ", stale" } else { "" };
-            exit::warn(&format!(
-                "source {}: {} services, {age} old{stale}",
-                source.source, source.services
-            ));
+            let count = text::count(source.services, "service");
+            exit::warn(&format!("source {}: {count}, {age} old{stale}", source.source));
         }
     }
-    if let Some(name) = missing.first() {
-        exit::say(&format!("unknown service {name:?}"), "see `origin services` for all of them");
-        return Ok(exit::UNKNOWN_SERVICE);
-    }
-    Ok(exit::OK)
-}
-
-pub(crate) fn age(age: Duration) -> String {
-    let coarse = match age.as_secs() {
-        0 => Duration::from_millis(age.as_millis() as u64),
-        seconds => Duration::from_secs(seconds),
-    };
-    DurationText(coarse).to_string()
+    picked.all_known().map(|()| exit::OK)
 }
 
 fn clusters(service: &ServiceSnapshot) -> Vec<(String, usize)> {
@@ -73,7 +46,7 @@ fn clusters(service: &ServiceSnapshot) -> Vec<(String, usize)> {
     groups.filter_map(|group| Some((group.first()?.cluster.to_string(), group.len()))).collect()
 }
 
-fn table(services: &[&ServiceSnapshot], long: bool) -> Table {
+fn table(services: &[ServiceSnapshot], long: bool) -> Table {
     if long {
         let mut table = Table::new(&["service", "cluster", "place", "address"]);
         for service in services {

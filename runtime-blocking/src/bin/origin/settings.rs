@@ -25,9 +25,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 pub(crate) const ORDER: &str = "\
 Configuration, from weak to strong:
   1  the defaults (`origin check-config --effective` shows them)
-  2  a file: --config FILE, else $ORIGIN_CONFIG, else ./origin.toml if there is one
+  2  a file: --config FILE, else $ORIGIN_CONFIG, else ./origin.toml if
+     there is one
   3  the environment: ORIGIN__POLICY__DEADLINE__TOTAL=5s for any key,
-     ORIGIN_DISCOVERY, ORIGIN_CONSUL and ORIGIN_LOCAL_CLUSTER for the usual ones
+     ORIGIN_DISCOVERY, ORIGIN_CONSUL and ORIGIN_LOCAL_CLUSTER for the
+     usual ones
   4  the command line: --set policy.deadline.total=5s for any key,
      --discovery, --consul, --local and so on for the usual ones";
 
@@ -213,8 +215,7 @@ impl Where {
 
 /// Refuses a configuration that says of no service where it is.
 pub(crate) fn known(config: &Config) -> Result<(), Refusal> {
-    let injected = config.services.values().any(|service| !service.endpoints.is_empty());
-    if config.discovery.is_some() || injected {
+    if config.says_where() {
         return Ok(());
     }
     Err(Refusal::Usage(

@@ -18,8 +18,8 @@ pub(crate) struct Completions {
 /// The command line of `origin man`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Man {
-    /// The page of this command; default: that of `origin` itself.
-    command: Option<String>,
+    /// The page of this command, as it is called: `object get`. Default: that of `origin` itself.
+    command: Vec<String>,
 }
 
 pub(crate) fn completions(args: &Completions) -> Result<u8, Refusal> {
@@ -32,15 +32,50 @@ pub(crate) fn completions(args: &Completions) -> Result<u8, Refusal> {
 pub(crate) fn man(args: &Man) -> Result<u8, Refusal> {
     let mut command = Cli::command();
     command.build();
-    if let Some(name) = &args.command {
+    let mut title = "origin".to_owned();
+    for name in &args.command {
         let found = command.get_subcommands().find(|one| one.get_name() == name).cloned();
         command = found.ok_or_else(|| {
-            Refusal::Usage(format!("there is no command {name:?}"), "see `origin --help`")
+            Refusal::Usage(format!("{title:?} has no command {name:?}"), "see `origin --help`")
         })?;
-        command = command.display_name(format!("origin-{name}"));
+        title = format!("{title}-{name}");
     }
+    let below = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    command = command.display_name(&title).after_help("");
     let mut out = Vec::new();
-    clap_mangen::Man::new(command).render(&mut out).map_err(|error| Refusal::output(&error))?;
+    let page = clap_mangen::Man::new(command).title(&title);
+    let page = page.source(concat!("origin ", env!("CARGO_PKG_VERSION")));
+    page.render(&mut out).map_err(|error| Refusal::output(&error))?;
+    out.extend_from_slice(as_it_is(&below).as_bytes());
     text::print(&out)?;
     Ok(exit::OK)
+}
+
+/// What stands below the options, line by line: the tables in it are not to be filled and justified.
+fn as_it_is(text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let line = |line: &str| {
+        let plain = line.replace('\\', "\\e").replace('-', "\\-");
+        // A line that begins so would be a request.
+        let guard = if plain.starts_with(['.', '\'']) { "\\&" } else { "" };
+        format!("{guard}{plain}\n")
+    };
+    format!(".SH NOTES\n.nf\n{}.fi\n", text.lines().map(line).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_manual_stay_lines() {
+        let page = as_it_is("a -b\n.c \\d\n\n'e");
+        assert_eq!(page, ".SH NOTES\n.nf\na \\-b\n\\&.c \\ed\n\n\\&'e\n.fi\n");
+        // As wide as the manual has room for on a plain terminal.
+        for line in [crate::settings::ORDER, exit::CODES, crate::demo::HELP].join("\n").lines() {
+            assert!(line.chars().count() <= 73, "{line}");
+        }
+    }
 }

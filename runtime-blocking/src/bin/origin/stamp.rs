@@ -1,8 +1,6 @@
 //! `origin stamp`: metadata stamps of files, by the stamping service of the bridge.
 
-use std::fs;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use origin_blocking::bridge::{NewStamp, Stamping};
 use origin_blocking::core::ops::bridge;
@@ -10,7 +8,7 @@ use serde_json::json;
 
 use crate::exit::{self, Refusal};
 use crate::settings::Where;
-use crate::text;
+use crate::{input, text};
 
 /// The command line of `origin stamp`.
 #[derive(Debug, clap::Args)]
@@ -51,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
     let namespace = args.namespace.as_deref();
     let mut code = exit::OK;
     for file in &args.files {
-        let (name, content) = (file.display().to_string(), read(file)?);
+        let (name, content) = (file.display().to_string(), input::read(file)?);
         if args.validate {
             let found = stamping.validate_stamp(&content_text(&name, content)?, namespace)?;
             let holds = found.validation_result;
@@ -64,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
                 }))?;
             } else {
                 let word = if holds { "valid" } else { "NOT VALID" };
-                let line = format!("{word}  {name} ({} stamps)", found.stamps_found);
+                let line = format!("{word}  {name} ({})", text::count(found.stamps_found, "stamp"));
                 text::print(format!("{}\n", text::clean(&line)).as_bytes())?;
             }
             continue;
@@ -100,17 +98,6 @@ pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
         }
     }
     Ok(code)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
-    let name = path.display().to_string();
-    let read = if name == "-" {
-        let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
-    } else {
-        fs::read(path)
-    };
-    read.map_err(|error| Refusal::file(&name, &error))
 }
 
 /// The content as the text that this operation wants.

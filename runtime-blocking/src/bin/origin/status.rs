@@ -7,9 +7,8 @@ use origin_blocking::core::snapshot::ServiceSnapshot;
 use origin_blocking::{Health, Snapshot};
 
 use crate::exit::{self, Refusal};
-use crate::look::{self, health_of, health_word, trouble_of};
-use crate::services::age;
-use crate::text::{self, Paint, Table, Tone};
+use crate::look::{self, Until, health_of, health_word, trouble_of};
+use crate::text::{self, Paint, Table, Tone, age};
 
 /// The command line of `origin status`.
 #[derive(Debug, clap::Args)]
@@ -27,26 +26,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8, Refusal> {
-    let source = args.look.open()?;
-    let mut snapshot = source.settled(args.look.wait)?;
-    if let Some(why) = look::blind(&snapshot) {
-        exit::say(&format!("discovery failed: {why}"), "see whether the registry can be reached");
-        return Ok(exit::DISCOVERY);
-    }
-    let unknown = args.names.iter().find(|name| snapshot.service(name).is_none()).cloned();
-    if !args.names.is_empty() {
-        snapshot.services.retain(|one| args.names.iter().any(|name| **name == *one.name));
-    }
+    let picked = args.look.pick(&args.names, Until::Settled)?;
+    let snapshot = &picked.snapshot;
     if args.json {
-        text::print_json(&snapshot)?;
-    } else {
-        text::print(table(&snapshot, args.long, Paint::of_stdout()).as_bytes())?;
+        text::print_json(snapshot)?;
+    } else if !picked.is_empty() {
+        text::print(table(snapshot, args.long, Paint::of_stdout()).as_bytes())?;
     }
-    if let Some(name) = unknown {
-        exit::say(&format!("unknown service {name:?}"), "see `origin services` for all of them");
-        return Ok(exit::UNKNOWN_SERVICE);
-    }
-    Ok(code(&snapshot, args.look.from.is_none()))
+    picked.all_known().map(|()| code(snapshot, args.look.from.is_none()))
 }
 
 /// The number for the worst of them. Who asks endpoints himself and learns nothing does not know them

@@ -1,10 +1,15 @@
 //! Words for a person at a terminal, or a program behind a pipe: what a peer has put into a name
 //! cannot steer the terminal, tables line up, colours are there only where they are seen.
 
+use std::env;
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+use std::time::Duration;
 
+use origin_blocking::core::time::DurationText;
 use serde::Serialize;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthChar;
 
 use crate::exit::Refusal;
 
@@ -12,7 +17,8 @@ use crate::exit::Refusal;
 /// direction of a text around or hides in it.
 fn acts(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
+        || matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}')
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
         || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
@@ -35,7 +41,8 @@ pub(crate) fn clean_lines(text: &str) -> String {
 
 /// Columns that a text takes.
 pub(crate) fn width(text: &str) -> usize {
-    UnicodeWidthStr::width(text)
+    // Character by character, as most terminals count, and never less than they do.
+    text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }
 
 /// At most `columns` of a text; one that was cut ends with `~`.
@@ -81,15 +88,43 @@ pub(crate) enum Tone {
     Bold,
 }
 
+/// When there are colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Colour {
+    /// On a terminal, unless NO_COLOR is set or TERM is dumb.
+    #[default]
+    Auto,
+    /// Into pipes and files as well.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+static CHOSEN: OnceLock<Colour> = OnceLock::new();
+
+/// Takes note of what the command line says of colours, once.
+pub(crate) fn choose(colour: Colour) {
+    CHOSEN.get_or_init(|| colour);
+}
+
 /// Whether there are colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Paint(pub(crate) bool);
 
 impl Paint {
-    /// As the terminal behind stdout, `NO_COLOR` and `TERM` say.
+    /// For stdout.
     pub(crate) fn of_stdout() -> Paint {
-        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        Paint(io::stdout().is_terminal() && !dumb() && !set("NO_COLOR"))
+        Paint::of(&io::stdout())
+    }
+
+    /// As the command line says, else as the terminal, `NO_COLOR` and `TERM` say.
+    pub(crate) fn of(stream: &impl IsTerminal) -> Paint {
+        let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+        Paint(match CHOSEN.get().copied().unwrap_or_default() {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => stream.is_terminal() && !dumb() && !set("NO_COLOR"),
+        })
     }
 
     pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
@@ -106,7 +141,7 @@ impl Paint {
 
 /// Whether the terminal can do no more than print.
 pub(crate) fn dumb() -> bool {
-    std::env::var_os("TERM").is_none_or(|term| term == "dumb")
+    env::var_os("TERM").is_none_or(|term| term == "dumb")
 }
 
 /// Rows under a head, each column as wide as its widest cell. Cells are cleaned here.
@@ -144,28 +179,49 @@ impl Table {
     }
 }
 
+/// How old something is, no finer than people care for.
+pub(crate) fn age(age: Duration) -> String {
+    let coarse = match age.as_secs() {
+        0 => Duration::from_millis(age.as_millis() as u64),
+        seconds => Duration::from_secs(seconds),
+    };
+    DurationText(coarse).to_string()
+}
+
+/// So many of something: `1 stamp`, `2 stamps`.
+pub(crate) fn count(number: impl Display, what: &str) -> String {
+    let number = number.to_string();
+    let end = if number == "1" { "" } else { "s" };
+    format!("{number} {what}{end}")
+}
+
 /// Writes to stdout, at once.
 pub(crate) fn print(bytes: &[u8]) -> Result<(), Refusal> {
     let mut out = io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| Refusal::output(&error))
 }
 
-/// Writes content that somebody else has made: as it is, but not into a terminal.
-pub(crate) fn print_content(bytes: &[u8]) -> Result<(), Refusal> {
-    if !io::stdout().is_terminal() {
-        return print(bytes);
-    }
-    let text = String::from_utf8_lossy(bytes);
-    let tabs: Vec<String> = text.split('\t').map(clean_lines).collect();
-    print(tabs.join("\t").as_bytes())
-}
-
-/// Writes one value as JSON on a line.
+/// Writes one value as JSON on a line. What acts is escaped, which changes nothing of the value: it
+/// can stand in texts only.
 pub(crate) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), Refusal> {
     let text = serde_json::to_string(value).map_err(|error| {
         Refusal::Unusable(format!("this cannot be written as JSON: {error}"), "report this")
     })?;
-    print(format!("{text}\n").as_bytes())
+    print(format!("{}\n", clean_json(&text)).as_bytes())
+}
+
+fn clean_json(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut clean, c| {
+        match acts(c) {
+            true => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    clean.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+            false => clean.push(c),
+        }
+        clean
+    })
 }
 
 #[cfg(test)]
@@ -177,6 +233,10 @@ mod tests {
         assert_eq!(clean("a\x1b[31m\nb\u{202e}c\u{9b}d"), "a\\u{1b}[31m\\nb\\u{202e}c\\u{9b}d");
         assert_eq!(clean("Käse 漢字"), "Käse 漢字");
         assert_eq!(clean_lines("a\nb\rc"), "a\nb\\rc");
+        let all = "\u{1b}\u{7f}\u{9b}\u{202e}\u{e0041}ä";
+        let json = clean_json(&serde_json::to_string(all).unwrap());
+        assert_eq!(json, r#""\u001b\u007f\u009b\u202e\udb40\udc41ä""#);
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), all);
     }
 
     #[test]

@@ -73,10 +73,10 @@ impl Shown {
         }
     }
 
-    fn text(&self, size: Size, paint: Paint, end: &str) -> String {
+    fn lines(&self, size: Size, paint: Paint) -> Vec<String> {
         let lines = frame(&self.snapshot, &self.history, &self.view, size);
         let lines = lines.iter().map(|line| write(line, size.columns, paint));
-        lines.map(|line| format!("{}{end}", line.trim_end())).collect()
+        lines.map(|line| line.trim_end().to_owned()).collect()
     }
 }
 
@@ -84,6 +84,8 @@ fn words(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Usage(what, _) | Refusal::Unusable(what, _) => what.clone(),
         Refusal::Error(error) => error.to_string(),
+        Refusal::Blind(why) => format!("discovery failed: {why}"),
+        Refusal::Unknown(name) => format!("unknown service {name:?}"),
         Refusal::Gone => "the reader is gone".to_owned(),
     }
 }
@@ -119,7 +121,7 @@ fn plain(args: &Args, source: &Source, shown: &mut Shown) -> Result<u8, Refusal>
         args.size.map(|(columns, lines)| Size { columns: columns.into(), lines: lines.into() });
     let size = given.unwrap_or_else(usual_size);
     loop {
-        text::print(shown.text(size, Paint::of_stdout(), "\n").as_bytes())?;
+        text::print((shown.lines(size, Paint::of_stdout()).join("\n") + "\n").as_bytes())?;
         if args.once || signal::came_within(args.interval) {
             return Ok(exit::OK);
         }
@@ -202,13 +204,14 @@ fn draw(shown: &Shown, paint: Paint) -> io::Result<()> {
         (0, _) | (_, 0) => usual_size(),
         (columns, lines) => Size { columns: columns.into(), lines: lines.into() },
     };
-    let text = shown.text(size, paint, "\x1b[K\r\n");
+    // Each line is cleared before it is written: afterwards the cursor may stand on its last
+    // character. No line feed behind the last line, which would scroll.
+    let mut lines = shown.lines(size, paint);
+    lines.truncate(size.lines);
+    let text = lines.join("\r\n\x1b[K");
     let mut out = io::stdout().lock();
     queue!(out, MoveTo(0, 0))?;
-    // No line feed behind the last line, which would scroll.
-    let text = text.strip_suffix("\r\n").unwrap_or(&text);
-    out.write_all(text.as_bytes())?;
-    out.write_all(b"\x1b[J")?;
+    out.write_all(format!("\x1b[K{text}").as_bytes())?;
     out.flush()
 }
 

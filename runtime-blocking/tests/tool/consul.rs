@@ -1,7 +1,5 @@
 //! `origin register` and `origin deregister` at a real agent of Consul, and what the other commands
 //! see of it.
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -38,10 +36,16 @@ fn a_service_is_registered_seen_and_taken_back() {
     assert_eq!(code, 0, "{errors}");
     assert!(out.contains("http://127.0.0.1:9101"), "{out}");
     let (code, out, _) = run(&agent, &["watch", "ledger", "-n", "1"]);
-    assert!(code == 0 && out.contains("1 endpoints +http://127.0.0.1:9101"), "{out}");
+    assert!(code == 0 && out.contains("1 endpoint +http://127.0.0.1:9101"), "{out}");
     assert_eq!(run(&agent, &["deregister", "nobody"]).0, 2);
     assert_eq!(run(&agent, &["deregister", ID]).0, 0);
     assert_eq!(run(&agent, &["deregister", ID]).0, 2, "it is gone");
+
+    // Without an address it is that of the node.
+    let (code, out, errors) =
+        run(&agent, &["register", "ledger", "--port", "9102", "--check", "none"]);
+    assert_eq!((code, &*out), (0, "ledger-9102\n"), "{errors}");
+    assert_eq!(run(&agent, &["deregister", "ledger-9102"]).0, 0);
 
     // One that is kept reports for itself, and is taken back when it is ended.
     let mut kept = origin(&agent, &register)
