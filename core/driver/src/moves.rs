@@ -133,7 +133,9 @@ mod tests {
         for (length, told) in [(0, 0), (1, 1), (PIECE, 1), (PIECE + 1, 2), (5 * PIECE, 5)] {
             let count = Arc::new(AtomicUsize::new(0));
             let counted = count.clone();
-            let moves = Moves(Arc::new(move || drop(counted.fetch_add(1, Ordering::SeqCst))));
+            let moves = Moves(Arc::new(move || {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }));
             let body: Bytes = (0..length).map(|n| n as u8).collect();
             let mut read = Vec::new();
             let mut reader = moves.clone().reader(body.clone());
