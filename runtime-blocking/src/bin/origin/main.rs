@@ -39,8 +39,9 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "origin", bin_name = "origin", version, after_help = after_help())]
 struct Cli {
-    /// When there are colours.
+    /// When there are colours: always, never, or auto: on a terminal, unless NO_COLOR is set.
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", global = true)]
+    #[arg(hide_possible_values = true, hide_default_value = true, display_order = 900)]
     color: text::Colour,
     #[command(subcommand)]
     command: Command,

@@ -91,12 +91,10 @@ pub(crate) enum Tone {
 /// When there are colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Colour {
-    /// On a terminal, unless NO_COLOR is set or TERM is dumb.
+    // Words behind three slashes would be printed in every help, a paragraph each.
     #[default]
     Auto,
-    /// Into pipes and files as well.
     Always,
-    /// Nowhere.
     Never,
 }
 
