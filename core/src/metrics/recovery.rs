@@ -11,11 +11,14 @@ use crate::time::Time;
 /// Breakers watched at a time; the one that has been open longest makes room.
 const MOST: usize = 1_024;
 
+/// Cluster and address of an endpoint; none: the service as a whole.
+type Place = Option<(Arc<str>, Arc<str>)>;
+
 /// Breakers that are not closed, and how long it took of those that closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Recoveries {
-    /// Cluster and address, and since when; neither: the breaker of the service. Few at a time.
-    open: Vec<(Option<(Arc<str>, Arc<str>)>, Time)>,
+    /// Whose, and since when. Few at a time.
+    open: Vec<(Place, Time)>,
     took: Histogram,
     bounds: Bounds,
 }
@@ -35,9 +38,8 @@ impl Recoveries {
         from: Phase,
         to: Phase,
     ) {
-        let same = |known: &Option<(Arc<str>, Arc<str>)>| {
-            known.as_ref().map(|(cluster, address)| (cluster, address)) == place
-        };
+        let same =
+            |known: &Place| known.as_ref().map(|(cluster, address)| (cluster, address)) == place;
         let known = self.open.iter().position(|(known, _)| same(known));
         match (from, to, known) {
             (_, Phase::Closed, Some(known)) => {
