@@ -86,7 +86,7 @@ fn looking() -> Result<(), Error> {
     println!("\n| 1 000 endpoints | µs | bytes |\n|---|---:|---:|");
     best("a snapshot", || format!("{:?}", client.snapshot().services.len()).len());
     best("metrics for Prometheus", || client.metrics().len());
-    best("health", || client.health().services.len());
+    best("health", || client.health().reasons.len());
     Ok(())
 }
 

@@ -125,7 +125,7 @@ fn what_does_not_belong_there_is_refused_and_said() {
         (of(&"[".repeat(100_000)), "line 1, column"),
         (of(&old), "601 s ago"),
         (of(&future), "3600 s in the future"),
-        (JobOutcome::Failed(Fault::BodyTooLarge), "too large"),
+        (JobOutcome::Failed(Fault::BodyTooLarge), "exceeds"),
         (JobOutcome::Impossible("it is a folder".into()), "it is a folder"),
     ] {
         let mut keeper = keeper();

@@ -118,7 +118,7 @@ fn case_000_30_whatever_stands_in_the_file_a_client_starts_and_says_so<S: Subjec
         ("not json".to_owned(), "line 1"),
         ("[".repeat(50_000), "line 1"),
         (old, "s ago"),
-        (large, "too large"),
+        (large, "exceeds"),
     ] {
         let folder = Folder::new(S::NAME);
         std::fs::write(folder.file(), &content).unwrap();

@@ -174,7 +174,7 @@ pub async fn stream<R: AsyncRuntime>(
 #[derive(Default)]
 pub(crate) struct Content {
     whole: Bytes,
-    trailers: Option<Box<HeaderMap>>,
+    trailers: Option<Box<http::HeaderMap>>,
     open: Option<Incoming>,
 }
 
