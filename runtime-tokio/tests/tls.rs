@@ -227,6 +227,32 @@ async fn wrong_name_and_unknown_authority_are_tls_faults_and_nothing_was_sent() 
 }
 
 #[tokio::test]
+async fn a_failing_handshake_is_told_once_and_so_is_its_end() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let client = client(&theirs.serve("localhost").await, ours.roots());
+    let secure = client.service("secure").unwrap();
+    let told = |name: &str| -> Vec<String> {
+        let notices = client.notices();
+        let of = notices.iter().filter(|notice| notice.event.log_name() == name);
+        of.map(ToString::to_string).collect()
+    };
+    for _ in 0..2 {
+        secure.get("/").send().await.unwrap_err();
+    }
+    let failed = told("handshake_failed");
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert!(failed[0].contains("no TLS with https://localhost"), "{failed:?}");
+    assert!(!failed[0].ends_with("the handshake failed"), "it says why: {failed:?}");
+    client.set_roots(theirs.roots()).unwrap();
+    secure.get("/").send().await.unwrap();
+    let recovered = told("handshake_recovered");
+    assert!(recovered.len() == 1 && recovered[0].contains("after 2 failed"), "{recovered:?}");
+    assert_eq!(told("certificate_in_force").len(), 1, "exchanged by hand, told once");
+    client.set_expectations(origin_tokio::Expectations::default()).unwrap();
+    assert_eq!(told("expectations_in_force").len(), 0, "the same again changes nothing");
+}
+
+#[tokio::test]
 async fn a_stalled_handshake_is_cut_by_the_connect_limit() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("https://localhost:{}", silent.local_addr().unwrap().port());
