@@ -12,7 +12,6 @@ use std::task::Poll;
 use ::hyper::body::Incoming;
 use bytes::Bytes;
 use futures_lite::future::or;
-use http::HeaderMap;
 use origin_core::call::{AttemptId, Ticket};
 use origin_core::job::{self, Job, JobOutcome, Work};
 use origin_core::ops::{Flow, Step};
