@@ -65,6 +65,8 @@ struct Server {
     fates: VecDeque<Fate>,
     /// Its tags are none that could be foreseen.
     odd: bool,
+    /// How large it says that an object is.
+    told: Option<u64>,
 }
 
 type Answer = (u16, Option<ETag>, String);
@@ -189,7 +191,10 @@ impl Server {
         let (status, tag, body) = answer;
         attempts.push(attempt(at, Outcome::status(status)));
         let tag = tag.map(|tag| HeaderValue::from_str(tag.as_str()).unwrap());
-        let headers: HeaderMap = tag.map(|tag| (http::header::ETAG, tag)).into_iter().collect();
+        let mut headers: HeaderMap = tag.map(|tag| (http::header::ETAG, tag)).into_iter().collect();
+        if let Some(told) = self.told.filter(|_| request.method == Method::HEAD) {
+            headers.insert(http::header::CONTENT_LENGTH, told.into());
+        }
         let report = Report { attempts, ..Report::default() };
         let status = StatusCode::from_u16(status).unwrap();
         Ok(Response { status, headers, body: body.into(), trailers: None, report })
@@ -380,6 +385,13 @@ fn a_lost_answer_to_the_end_is_found_out_about() {
     let mut server = Server { odd: true, ..Server::default() };
     let error = nine(PutOptions::default(), &last(&[Mute]), &mut server).unwrap_err();
     assert_eq!(code(error), Code::NoSuchUpload);
+    // Nor where the tag is the right one and the size is not.
+    for (told, fits) in [(9, true), (8, false), (10, false)] {
+        let mut server = Server { told: Some(told), ..Server::default() };
+        let result = nine(PutOptions::default(), &last(&[Mute]), &mut server);
+        assert_eq!(result.is_ok(), fits, "{told}");
+        assert!(fits || code(result.unwrap_err()) == Code::NoSuchUpload);
+    }
     // Nor when it is another object that is there.
     let other = Some((Bytes::from_static(b"other"), ETag::new("other").unwrap()));
     let mut server = Server { object: other, ..Server::default() };
