@@ -19,7 +19,7 @@ use origin_driver::{
 
 /// Answers `ok`.
 #[derive(Debug)]
-pub struct Echo(Instant);
+pub(crate) struct Echo(Instant);
 
 impl Runtime for Echo {
     const ABREAST: u8 = 1;

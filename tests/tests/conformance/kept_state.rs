@@ -53,7 +53,7 @@ impl Drop for Folder {
 
 fn to<S: Subject>(server: &FaultServer, folder: &Folder) -> Builder<S> {
     let path = folder.file().display().to_string();
-    Client::<S>::builder().endpoint("lab", &server.url()).timeout(SOON).seed(7).configure(
+    Client::<S>::builder().endpoint("lab", server.url()).timeout(SOON).seed(7).configure(
         move |config| {
             config.policy.retry.max_attempts = 1;
             config.policy.breaker.failures = Some(2);
