@@ -1,7 +1,7 @@
 //! When what was learnt is written, and what is made of what an earlier run has written. The file
 //! itself is the driver's: it is read once when a client is built, and replaced as a whole, so
 //! that whatever goes wrong leaves the last good one where it is. What counts is said in
-//! [`Learned`](super::Learned).
+//! [`Learned`].
 
 use std::fmt;
 use std::sync::Arc;
