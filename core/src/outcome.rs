@@ -77,10 +77,51 @@ pub enum Sent {
     Maybe,
 }
 
-/// A `Retry-After` of the peer, in milliseconds; [`Pushback::NONE`] when there was none.
+/// A `Retry-After` of the peer, in milliseconds; [`Pushback::NONE`] when there was none. Written as
+/// that number, `"forbidden"` or null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "Option<Written>", into = "Option<Written>")]
 pub struct Pushback(u32);
+
+/// How it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Millis(u32),
+    Word(Word),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    Forbidden,
+}
+
+impl From<Option<Written>> for Pushback {
+    fn from(written: Option<Written>) -> Pushback {
+        match written {
+            None => Pushback::NONE,
+            Some(Written::Word(Word::Forbidden)) => Pushback::FORBIDDEN,
+            Some(Written::Millis(millis)) => Pushback::after(Duration::from_millis(millis.into())),
+        }
+    }
+}
+
+impl From<Pushback> for Option<Written> {
+    fn from(pushback: Pushback) -> Option<Written> {
+        match pushback {
+            Pushback::NONE => None,
+            Pushback::FORBIDDEN => Some(Written::Word(Word::Forbidden)),
+            Pushback(millis) => Some(Written::Millis(millis)),
+        }
+    }
+}
+
+impl Default for Pushback {
+    fn default() -> Pushback {
+        Pushback::NONE
+    }
+}
 
 impl Pushback {
     /// The peer asked for nothing.
@@ -93,6 +134,12 @@ impl Pushback {
     #[must_use]
     pub fn after(span: Duration) -> Pushback {
         Pushback(u32::try_from(span.as_millis()).unwrap_or(u32::MAX).min(u32::MAX - 2))
+    }
+
+    /// Whether the peer asked for nothing.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Pushback::NONE
     }
 
     /// The span asked for.
@@ -111,6 +158,7 @@ pub enum Outcome {
         /// The HTTP status.
         status: u16,
         /// `Retry-After`, if any.
+        #[serde(default, skip_serializing_if = "Pushback::is_none")]
         pushback: Pushback,
     },
     /// No usable response.
@@ -184,6 +232,20 @@ pub enum Class {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wish_is_written_for_people_and_read_back() {
+        let millis = Pushback::after(Duration::from_millis(1_500));
+        for (pushback, text) in [
+            (Pushback::NONE, r#"{"answered":{"status":503}}"#),
+            (Pushback::FORBIDDEN, r#"{"answered":{"status":503,"pushback":"forbidden"}}"#),
+            (millis, r#"{"answered":{"status":503,"pushback":1500}}"#),
+        ] {
+            let outcome = Outcome::Answered { status: 503, pushback };
+            assert_eq!(serde_json::to_string(&outcome).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Outcome>(text).unwrap(), outcome);
+        }
+    }
 
     #[test]
     fn case_000_44_client_mistakes_are_not_failures() {

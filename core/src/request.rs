@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::outcome::{Fault, Outcome};
 use crate::policy::remaining;
 use crate::s3::Signer;
+use crate::time::Rounded;
 use crate::trace::{TraceContext, TraceId};
 
 /// A request to a service, not yet to an endpoint. Cheap to clone: attempts are made from it.
@@ -299,13 +300,20 @@ impl fmt::Display for Report {
         if let Some(label) = &self.cache {
             write!(f, "answered {label}; ")?;
         }
-        write!(f, "{} attempt(s) in {:.1?}", self.attempts.len(), self.elapsed)?;
+        match self.attempts.len() {
+            1 => write!(f, "1 attempt in {:.1?}", self.elapsed)?,
+            count => write!(f, "{count} attempts in {:.1?}", self.elapsed)?,
+        }
         for (number, a) in (1..).zip(&self.attempts) {
             let why = a.why;
             write!(
                 f,
-                "\n  {number}. +{:.1?} {} ({}): {} after {:.1?}; chosen as {why}",
-                a.sent_after, a.endpoint, a.cluster, a.outcome, a.took
+                "\n  {number}. +{} {} ({}): {} after {:.1?}; chosen as {why}",
+                Rounded(a.sent_after),
+                a.endpoint,
+                a.cluster,
+                a.outcome,
+                a.took
             )?;
         }
         Ok(())
