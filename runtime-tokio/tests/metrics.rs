@@ -64,7 +64,8 @@ async fn case_001_63_a_real_prometheus_scrapes_the_example() {
         is(r#"origin_calls_total{service="demo",result="answered"}"#, 8.0);
         is("sum(origin_attempts_total)", 9.0);
         is(r#"origin_failovers_total{cluster="far"}"#, 1.0);
-        is(r#"origin_attempt_faults_total{fault="connect"}"#, 1.0);
+        // Refused, or reset where the connection that idled was still thought to be good.
+        is(r#"sum(origin_attempt_faults_total{fault=~"connect|reset"})"#, 1.0);
         is(r#"sum(origin_endpoint_attempts_total{cluster="near"})"#, 8.0);
         is(r#"origin_call_duration_seconds_bucket{result="answered",le="+Inf"}"#, 8.0);
         is(

@@ -7,10 +7,7 @@
 //! hyper loses such an error if it comes before the connection has taken a request, and a request
 //! that is queued in that very moment is lost with it until its deadline (hyperium/hyper#4122; seen
 //! here once in a thousand refusals). So a refusal is held back until a request is written.
-//!
-//! A peer that refuses us and closes answers what is still written with a reset, and who writes
-//! hears of that first. What the peer has said before is there to be read all the same: so of an
-//! unanswered connection a write that breaks is no error until reading has found nothing else.
+//! That a refusal is heard although a write breaks first is the affair of `last_words.rs`, below.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -18,7 +15,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use ::hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
+use ::hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use origin_core::outcome::Sent;
 
@@ -36,24 +33,14 @@ pub struct Watched<T> {
     asked: Asked,
     /// A refusal that came before.
     held: Option<io::Error>,
-    /// What a write has met before anything was read.
-    broken: Option<io::Error>,
-    /// Who reads, while it is held or before a write breaks.
+    /// Who reads, while it is held.
     reader: Option<Waker>,
 }
 
 impl<T> Watched<T> {
     /// Watches `inner` for the target it is connected to; none for a plain stream.
     pub fn new(inner: T, watch: Option<Watch>) -> Watched<T> {
-        Watched {
-            inner,
-            watch,
-            answered: false,
-            asked: Asked::Nothing,
-            held: None,
-            broken: None,
-            reader: None,
-        }
+        Watched { inner, watch, answered: false, asked: Asked::Nothing, held: None, reader: None }
     }
 
     /// What an error of reading is to hyper; nothing yet, if it is held back.
@@ -73,31 +60,6 @@ impl<T> Watched<T> {
         self.held = Some(refused);
         self.reader = Some(context.waker().clone());
         Poll::Pending
-    }
-
-    /// What came of a write of `all` bytes. One that breaks before any answer counts as made:
-    /// reading tells why.
-    fn written(&mut self, written: io::Result<usize>, all: usize) -> io::Result<usize> {
-        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
-        match written {
-            Err(error)
-                if self.watch.is_some()
-                    && !self.answered
-                    && matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset) =>
-            {
-                self.broken = Some(error);
-                if let Some(reader) = self.reader.take() {
-                    reader.wake();
-                }
-                Ok(all)
-            }
-            written => written,
-        }
-    }
-
-    /// Whether what is written goes nowhere.
-    fn is_over(&self) -> bool {
-        self.held.is_some() || self.broken.is_some()
     }
 
     /// Notes what has been written.
@@ -198,9 +160,6 @@ impl<T: Read + Unpin> Read for Watched<T> {
             self.reader = Some(context.waker().clone());
             return Poll::Pending;
         }
-        if self.broken.is_some() {
-            return self.last_words(context, into);
-        }
         let read = Pin::new(&mut self.inner).poll_read(context, into);
         match read {
             Poll::Ready(Ok(())) => {
@@ -208,36 +167,7 @@ impl<T: Read + Unpin> Read for Watched<T> {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => self.told(context, error),
-            Poll::Pending => {
-                if self.watch.is_some() && !self.answered {
-                    self.reader = Some(context.waker().clone());
-                }
-                Poll::Pending
-            }
-        }
-    }
-}
-
-impl<T: Read + Unpin> Watched<T> {
-    /// Reads what the peer has said before the connection broke; the break itself after that.
-    fn last_words(
-        &mut self,
-        context: &mut Context<'_>,
-        mut into: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut room = [0; 1_024];
-        let most = room.len().min(into.remaining());
-        let mut words = ReadBuf::new(&mut room[..most]);
-        match ready!(Pin::new(&mut self.inner).poll_read(context, words.unfilled())) {
-            Ok(()) if !words.filled().is_empty() => {
-                into.put_slice(words.filled());
-                Poll::Ready(Ok(()))
-            }
-            Err(error) if cause(&error).is_some() => self.told(context, error),
-            _ => {
-                let broken = self.broken.take();
-                Poll::Ready(Err(broken.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())))
-            }
+            Poll::Pending => Poll::Pending,
         }
     }
 }
@@ -249,22 +179,19 @@ impl<T: Write + Unpin> Write for Watched<T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         // What nobody will read need not be sent.
-        let written = if self.is_over() {
-            bytes.len()
-        } else {
-            let written = ready!(Pin::new(&mut self.inner).poll_write(context, bytes));
-            self.written(written, bytes.len())?
+        let written = match self.held {
+            Some(_) => bytes.len(),
+            None => ready!(Pin::new(&mut self.inner).poll_write(context, bytes))?,
         };
         self.wrote(bytes.get(..written).unwrap_or_default());
         Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_over() {
-            return Poll::Ready(Ok(()));
+        match self.held {
+            Some(_) => Poll::Ready(Ok(())),
+            None => Pin::new(&mut self.inner).poll_flush(context),
         }
-        let flushed = ready!(Pin::new(&mut self.inner).poll_flush(context));
-        Poll::Ready(self.written(flushed.map(|()| 0), 0).map(drop))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -280,12 +207,9 @@ impl<T: Write + Unpin> Write for Watched<T> {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let all = pieces.iter().map(|piece| piece.len()).sum();
-        let written = if self.is_over() {
-            all
-        } else {
-            let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(context, pieces));
-            self.written(written, all)?
+        let written = match self.held {
+            Some(_) => pieces.iter().map(|piece| piece.len()).sum(),
+            None => ready!(Pin::new(&mut self.inner).poll_write_vectored(context, pieces))?,
         };
         let mut left = written;
         for piece in pieces {
