@@ -66,6 +66,9 @@ pub struct Desk {
     token: Option<Secret>,
     /// Since when there is this one.
     since: Time,
+    /// The latest time it was told. Who reads the clock and then waits for its turn brings an
+    /// older one, at which what has been made due meanwhile would not be due yet.
+    seen: Time,
     /// What the next login takes: a secret id or a JWT.
     credential: Option<Secret>,
     nodes: Vec<Address>,
@@ -110,6 +113,7 @@ impl Desk {
             leases: Leases::default(),
             token,
             since: Time::ZERO,
+            seen: Time::ZERO,
             credential,
             nodes,
             node: 0,
@@ -163,6 +167,12 @@ impl Desk {
         (!good || self.doubted) && !self.closing && self.out.iter().any(|out| keeper(&out.who))
     }
 
+    /// `now`, or the latest time there was.
+    fn see(&mut self, now: Time) -> Time {
+        self.seen = self.seen.max(now);
+        self.seen
+    }
+
     fn take(&mut self, now: Time, token: Secret) {
         if self.token.as_ref() != Some(&token) {
             self.since = now;
@@ -180,6 +190,7 @@ impl Desk {
 
     /// The program gives another token.
     pub fn give(&mut self, now: Time, token: Secret) {
+        let now = self.see(now);
         self.take(now, token);
         self.keeper.given(now);
         self.out.retain(|out| matches!(out.who, Who::Lease(_)));
@@ -187,6 +198,7 @@ impl Desk {
 
     /// A call was answered 403 with the token of the moment.
     pub fn doubt(&mut self, now: Time) {
+        let now = self.see(now);
         self.doubted |= self.keeper.doubt(now);
     }
 
@@ -203,6 +215,7 @@ impl Desk {
 
     /// The client is closed: leases are given back first, then the token if it was logged in for.
     pub fn close(&mut self, now: Time) {
+        let now = self.see(now);
         self.closing = true;
         self.leases.close(now, &self.rules.leases);
         if self.leases.is_empty() || self.nodes.is_empty() {
@@ -240,6 +253,7 @@ impl Desk {
 
     /// The next job, if one is due; else when to ask again, unless something is told before.
     pub fn poll(&mut self, now: Time) -> Poll {
+        let now = self.see(now);
         if !self.rules.vault.enabled() {
             return Poll::Wait(Time::NEVER);
         }
@@ -343,6 +357,7 @@ impl Desk {
 
     /// Takes what came of a job; `false`: it is not one of its own, or not under way any more.
     pub fn done(&mut self, now: Time, id: JobId, outcome: &JobOutcome) -> bool {
+        let now = self.see(now);
         let Some(at) = self.out.iter().position(|out| out.id == id) else { return false };
         let out = self.out.swap_remove(at);
         let read = match out.who {

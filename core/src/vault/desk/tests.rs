@@ -174,6 +174,31 @@ fn case_000_23_a_token_that_may_not_look_at_itself_is_in_doubt_until_it_is_repla
     assert!(!d.is_waited_for(now) && matches!(d.poll(now), Poll::Wait(Time::NEVER)));
 }
 
+/// A caller that has read the clock before another one brought an answer back looks at the desk
+/// after that. What follows from the answer is due for it, too: nobody is out at that moment, so it
+/// would take the 403 that it has for the last word.
+#[test]
+fn case_000_23_who_read_the_clock_too_early_finds_due_what_follows() {
+    let denied = answered(403, r#"{"error":"Permission denied."}"#);
+    let (mut d, mut now) = (desk(approle()), Time::ZERO);
+    step(&mut d, &mut now, "READ /run/secret-id", &file("pl4nted-id"));
+    step(&mut d, &mut now, "POST https://v1:8200/v1/auth/approle/login", &login(1, 600));
+    let early = now;
+    let mut later = now.plus(Duration::from_millis(1));
+    d.doubt(later);
+    for (expected, outcome) in [
+        ("GET https://v1:8200/v1/auth/token/lookup-self", &denied),
+        ("READ /run/secret-id", &file("pl4nted-id")),
+        ("POST https://v1:8200/v1/auth/approle/login", &login(2, 600)),
+    ] {
+        let Poll::Run(job) = d.poll(early) else { panic!("{expected}: {d:?}") };
+        assert_eq!(line(&job), expected);
+        later = later.plus(Duration::from_millis(1));
+        assert!(d.done(later, job.id, outcome));
+    }
+    assert_eq!(d.token(later).unwrap().expose(), "pl4nted-2");
+}
+
 #[test]
 fn jobs_are_told_from_those_of_others() {
     use crate::consul::followed::Followed;
