@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use origin_core::Secret;
 use origin_core::ops::design::{
     Citation, Comment, Design, DesignComment, DesignFile, Found, Optimization, Project, Resource,
     Resources, Role, Session, Task, User, Validation,
@@ -23,7 +24,11 @@ fn read<T: DeserializeOwned + Serialize + PartialEq + Debug>(bytes: &[u8]) -> bo
 pub(super) fn any_reply(_: &str, bytes: &[u8]) -> Verdict {
     let session = serde_json::from_slice::<Session>(bytes);
     if let Ok(session) = &session {
-        assert!(!format!("{session:?}").contains("hunter2"), "a session prints a token");
+        // Whatever the tokens are, and whatever else says the same: what is printed does not change.
+        let mut other = session.clone();
+        other.access_token = Secret::new("another").unwrap();
+        other.refresh_token = session.refresh_token.as_ref().map(|_| other.access_token.clone());
+        assert_eq!(format!("{session:?}"), format!("{other:?}"), "a session prints a token");
     }
     let known = [
         session.is_ok(),
